@@ -1,0 +1,155 @@
+"""Augmentation: batches of images 0 to 255 in, batches of images 0 to 255 out, NumPy throughout.
+
+It belongs to the recipe and not to the model, ends before normalisation, and is a pure function of the images and
+a random generator: every backend sees the same images, and a resumed run sees those it would have seen.
+"""
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+
+def flip(images, random):
+    """Mirror half of the images left to right."""
+    mirrored = random.random(len(images)) < 0.5
+    return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def crop(images, random, padding=4):
+    """Shift each image by up to `padding` pixels in both directions; the border is filled by reflection."""
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
+    top, left = random.integers(0, 2 * padding + 1, (2, count))
+    rows = top[:, None] + np.arange(height)
+    columns = left[:, None] + np.arange(width)
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def trivial(images, random):
+    """TrivialAugment: one random operation at one random strength for each image (Müller and Hutter 2021, table 1)."""
+    names = random.integers(0, len(OPERATIONS), len(images))
+    strengths = random.random(len(images))
+    signs = random.choice([-1, 1], len(images))
+    drawn = zip(images, names, strengths, signs, strict=True)
+    return np.stack([np.asarray(OPERATIONS[name](Image.fromarray(x), s, sign)) for x, name, s, sign in drawn])
+
+
+def rotate(images, random, degrees=36):
+    """Turn each image by up to `degrees` either way: a factor of 0.1 of the full circle, as in keras.io's EANet."""
+    angles = random.uniform(-degrees, degrees, len(images))
+    turned = zip(images, angles, strict=True)
+    return np.stack([np.asarray(_reflected(Image.fromarray(x), angle=angle)) for x, angle in turned])
+
+
+def zoom(images, random, factor=0.2):
+    """Enlarge or shrink height and width, each by up to `factor`; the border is filled by reflection."""
+    scales = 1 + random.uniform(-factor, factor, (len(images), 2))
+    return np.stack([np.asarray(_reflected(Image.fromarray(x), scale=s)) for x, s in zip(images, scales, strict=True)])
+
+
+def contrast(images, random, factor=0.1):
+    """Stretch each channel about its mean by up to `factor`, on 0 to 255 images, where clipping is harmless."""
+    stretch = 1 + random.uniform(-factor, factor, (len(images), 1, 1, 1))
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    return np.clip(np.rint((images - mean) * stretch + mean), 0, 255).astype("uint8")
+
+
+AUGMENTATIONS = {f.__name__: f for f in (flip, crop, trivial, rotate, zoom, contrast)}
+
+
+def augment(images, names, random):
+    """Apply the named augmentations in order.
+
+    Args:
+        images: uint8 `(B, H, W, 3)`.
+        names: keys of `AUGMENTATIONS`.
+        random: a `numpy.random.Generator`.
+
+    Returns uint8 of the same shape.
+    """
+    for name in names:
+        images = AUGMENTATIONS[name](images, random)
+    return images
+
+
+def mix(images, targets, random, mixup=0.0, cutmix=0.0):
+    """Mix each image with another of its batch: Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019).
+
+    Args:
+        images: `(B, H, W, 3)`, 0 to 255.
+        targets: float `(B, num_classes)`, rows that sum to 1.
+        random: a `numpy.random.Generator`.
+        mixup, cutmix: the parameter of the Beta distribution of each; 0 turns it off. With both, each batch draws one.
+
+    Returns float32 images and the targets mixed in the same proportion.
+    """
+    images = images.astype("float32")
+    methods = [name for name, alpha in (("mixup", mixup), ("cutmix", cutmix)) if alpha]
+    if not methods:
+        return images, targets
+    partner = random.permutation(len(images))
+    if methods[random.integers(len(methods))] == "mixup":
+        share = random.beta(mixup, mixup, len(images)).astype("float32")
+        mixed = share[:, None, None, None] * images + (1 - share)[:, None, None, None] * images[partner]
+    else:
+        inside = _rectangles(images.shape[1:3], random.beta(cutmix, cutmix, len(images)), random)  # (B, H, W)
+        mixed = np.where(inside[..., None], images[partner], images)
+        share = 1 - inside.mean(axis=(1, 2)).astype("float32")
+    return mixed, share[:, None] * targets + (1 - share)[:, None] * targets[partner]
+
+
+def _rectangles(size, share, random):
+    """Boolean `(B, H, W)`: a rectangle of area 1 - share at a uniform centre, cut at the image's edge."""
+    inside = np.ones((len(share), *size), bool)
+    for axis, length in enumerate(size):
+        centre = random.integers(0, length, len(share))[:, None]
+        half = (np.sqrt(1 - share) * length / 2)[:, None]
+        along = np.abs(np.arange(length) + 0.5 - centre) < half  # (B, length)
+        inside &= along[:, :, None] if axis == 0 else along[:, None, :]
+    return inside
+
+
+def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
+    """Rotate and scale about the centre, bilinear, over a border of reflected pixels."""
+    border = image.width // 2
+    wide = Image.fromarray(np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), mode="reflect"))
+    centre_x, centre_y = (np.array(wide.size)) / 2
+    radians = np.deg2rad(angle)
+    cosine, sine = np.cos(radians), np.sin(radians)
+    height, width = scale
+    # Output pixel to input pixel, as PIL's affine transform has it.
+    a, b, d, e = cosine / width, sine / height, -sine / width, cosine / height
+    matrix = (a, b, centre_x - a * centre_x - b * centre_y, d, e, centre_y - d * centre_x - e * centre_y)
+    turned = wide.transform(wide.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return turned.crop((border, border, border + image.width, border + image.height))
+
+
+def _affine(a, b, c, d, e, f):
+    def apply(image, strength, sign):
+        s = strength * sign
+        matrix = (1 + a * s, b * s, c * s, d * s, 1 + e * s, f * s)
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=(128, 128, 128))
+
+    return apply
+
+
+def _enhance(kind):
+    return lambda image, strength, sign: kind(image).enhance(1 + 0.99 * strength * sign)
+
+
+# TrivialAugment's "wide" space, with translation by up to 32 pixels narrowed to 8 for images of 32.
+OPERATIONS = (
+    lambda image, strength, sign: image,
+    lambda image, strength, sign: ImageOps.autocontrast(image),
+    lambda image, strength, sign: ImageOps.equalize(image),
+    lambda image, strength, sign: image.rotate(135 * strength * sign, fillcolor=(128, 128, 128)),
+    lambda image, strength, sign: ImageOps.solarize(image, round(255 * (1 - strength))),
+    lambda image, strength, sign: ImageOps.posterize(image, 8 - round(6 * strength)),
+    _enhance(ImageEnhance.Color),
+    _enhance(ImageEnhance.Contrast),
+    _enhance(ImageEnhance.Brightness),
+    _enhance(ImageEnhance.Sharpness),
+    _affine(0, 0.99, 0, 0, 0, 0),  # shear x
+    _affine(0, 0, 0, 0.99, 0, 0),  # shear y
+    _affine(0, 0, 8, 0, 0, 0),  # translate x
+    _affine(0, 0, 0, 0, 0, 8),  # translate y
+)

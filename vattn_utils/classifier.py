@@ -1,0 +1,216 @@
+"""What the book's models have in common: the contract of a `Classifier`, and the token model of ViT and EANet.
+
+No attention is defined here: a model's own module says what its blocks attend with.
+"""
+
+import difflib
+import inspect
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from vattn_utils.data import check_images
+from vattn_utils.layers import (
+    CIFAR_MEAN,
+    CIFAR_STD,
+    ClassToken,
+    Configured,
+    ConvolutionalTokenizer,
+    PatchEmbedding,
+    PositionEmbedding,
+    Preprocessing,
+    SequencePooling,
+    TransformerBlock,
+    check_choice,
+)
+
+
+class Classifier(Configured, keras.Model):
+    """What ViT, EANet and PatchConvNet have in common: images 0 to 255 in, logits out, attention on request.
+
+    `model(images)` returns logits `(B, num_classes)`; `model(images, return_attention=True)` returns
+    `(logits, [weights, ...])`, one array per attention layer in order of depth, described by
+    `model.attention_layers`: a list of `(kind, prefix_tokens)`. `model.grid` is the patch tokens' (rows, columns).
+    """
+
+    def build(self, input_shape=None):
+        if input_shape is not None:
+            self._check_shape(input_shape)
+        self.built = True
+        # A symbolic call makes every weight, each under its own name, and computes nothing.
+        super().__call__(keras.KerasTensor((None, self.image_size, self.image_size, 3), dtype="float32"))
+
+    def __call__(self, images, *args, **kwargs):
+        if isinstance(images, np.ndarray):
+            check_images(images, self.image_size)
+        self._check_shape(images.shape)
+        return super().__call__(images, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        if isinstance(x, np.ndarray):
+            check_images(x, self.image_size)
+        return super().predict(x, *args, **kwargs)
+
+    def _check_shape(self, shape):
+        expected = (self.image_size, self.image_size, 3)
+        if tuple(shape[1:]) != expected:
+            raise ValueError(
+                f"images of shape {tuple(shape)} do not fit this model, which takes (batch, {expected[0]}, "
+                f"{expected[1]}, 3): colour images, 0 to 255; resize them or build it with another image_size"
+            )
+
+
+def build_variant(constructor, variants, variant, overrides):
+    """A built model from a table of variants: what the `build` function of each model's module does.
+
+    Raises ValueError for an unknown variant or argument, with the nearest one that exists.
+    """
+    check_choice("variant", variant, tuple(variants))
+    signatures = [inspect.signature(c.__init__) for c in constructor.__mro__ if issubclass(c, Classifier)]
+    allowed = {name for signature in signatures for name in signature.parameters} - {"self", "args", "kwargs", "kind", "make_attention"}
+    for name in set(overrides) - allowed:
+        nearest = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(allowed))}"
+        raise ValueError(f"unknown argument {name!r} for {constructor.__name__}; {hint}")
+    model = constructor(**{**variants[variant], **overrides})
+    model.build()
+    return model
+
+
+class TokenClassifier(Classifier):
+    """Tokens, positions, a stack of transformer blocks, a pooling, a head: ViT and EANet but for their attention.
+
+    A subclass says how a block attends and nothing else, so that two of them differ in their attention alone.
+
+    Args:
+        kind: "self" or "external", what `make_attention` makes.
+        make_attention: called once a block, without arguments; returns the block's attention layer.
+        num_classes: length of the logits.
+        image_size, patch_size: edge lengths in pixels; tokenizer="convolutional" needs a power of 2.
+        dim, depth, heads, mlp_dim: width of a token, number of blocks, heads of each, hidden width of the MLP.
+        tokenizer: "patch" (cut and project) or "convolutional".
+        position: "learned" or "sincos".
+        pooling: how tokens become one vector: "class" (a class token), "mean", "flatten" or "sequence".
+        dropout: rate after the attention, inside the MLP, and after the positions.
+        drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
+        final_norm: whether a layer norm follows the last block.
+        head_units, head_dropout: hidden layers of the head, and the dropout before each and before the logits.
+        epsilon: of the layer norms.
+        resize_to: edge length the image is resized to before it is cut; None keeps it.
+        mean, std: three floats each, in 0..255 units, which the input is normalised with.
+    """
+
+    def __init__(
+        self,
+        kind,
+        make_attention,
+        num_classes,
+        image_size=32,
+        patch_size=4,
+        dim=128,
+        depth=4,
+        heads=4,
+        mlp_dim=256,
+        tokenizer="patch",
+        position="learned",
+        pooling="mean",
+        dropout=0.0,
+        drop_path=0.0,
+        final_norm=True,
+        head_units=(),
+        head_dropout=0.0,
+        epsilon=1e-6,
+        resize_to=None,
+        mean=CIFAR_MEAN,
+        std=CIFAR_STD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_choice("tokenizer", tokenizer, ("patch", "convolutional"))
+        check_choice("pooling", pooling, ("class", "mean", "flatten", "sequence"))
+        self.remember(
+            num_classes=num_classes, image_size=image_size, patch_size=patch_size, dim=dim, depth=depth, heads=heads,
+            mlp_dim=mlp_dim, tokenizer=tokenizer, position=position, pooling=pooling, dropout=dropout,
+            drop_path=drop_path, final_norm=final_norm, head_units=tuple(head_units), head_dropout=head_dropout,
+            epsilon=epsilon, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
+        )  # fmt: skip
+        edge = resize_to or image_size
+        if edge % patch_size:
+            raise ValueError(
+                f"image_size={edge} is not divisible by patch_size={patch_size}; use a multiple of {patch_size}"
+            )
+        self.grid = (edge // patch_size, edge // patch_size)
+        prefix_tokens = int(pooling == "class")
+
+        self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
+        if tokenizer == "convolutional":
+            stages = patch_size.bit_length() - 1
+            if 2**stages != patch_size or not stages:
+                raise ValueError(
+                    f"patch_size={patch_size} does not fit tokenizer='convolutional', which halves the image; "
+                    "use 2, 4 or 8"
+                )
+            self.tokens = ConvolutionalTokenizer(dim, stages, name="tokens")
+        else:
+            self.tokens = PatchEmbedding(patch_size, dim, name="tokens")
+        if prefix_tokens:
+            self.class_token = ClassToken(name="class_token")
+        self.positions = PositionEmbedding(position, self.grid, prefix_tokens, name="positions")
+        self.drop = layers.Dropout(dropout, name="drop")
+        self.blocks = [
+            TransformerBlock(
+                make_attention(),
+                mlp_dim,
+                dropout,
+                drop_path * index / max(depth - 1, 1),
+                epsilon,
+                name=f"block_{index}",
+            )
+            for index in range(depth)
+        ]
+        if final_norm:
+            self.norm = layers.LayerNormalization(epsilon=epsilon, name="norm")
+        if pooling == "sequence":
+            self.sequence_pooling = SequencePooling(name="sequence_pooling")
+        self.head_drop = layers.Dropout(head_dropout, name="head_drop")
+        self.head_layers = [
+            layers.Dense(units, activation="gelu", name=f"head_{index}") for index, units in enumerate(head_units)
+        ]
+        self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
+        self.attention_layers = [(kind, prefix_tokens)] * depth
+        if pooling == "sequence":
+            self.attention_layers = [*self.attention_layers, ("pooling", 0)]
+
+    def call(self, images, training=None, return_attention=False):
+        x = self.tokens(self.preprocessing(images))  # (B, N, dim)
+        if self.pooling == "class":
+            x = self.class_token(x)  # (B, 1 + N, dim)
+        x = self.drop(self.positions(x), training=training)
+        attention = []
+        for block in self.blocks:
+            x = block(x, training=training, return_attention=return_attention)
+            if return_attention:
+                x, weights = x
+                attention.append(weights)
+        if self.final_norm:
+            x = self.norm(x)
+        x = self.pool(x, attention if return_attention else None)  # (B, dim), or (B, N * dim) flattened
+        for layer in self.head_layers:
+            x = layer(self.head_drop(x, training=training))
+        logits = self.logits(self.head_drop(x, training=training))
+        return (logits, attention) if return_attention else logits
+
+    def pool(self, tokens, attention=None):
+        """One vector an image; the weights of a sequence pooling are appended to `attention` where it is a list."""
+        if self.pooling == "class":
+            return tokens[:, 0]
+        if self.pooling == "mean":
+            return ops.mean(tokens, axis=1)
+        if self.pooling == "flatten":
+            return ops.reshape(tokens, (-1, tokens.shape[1] * tokens.shape[2]))
+        if attention is None:
+            return self.sequence_pooling(tokens)
+        pooled, weights = self.sequence_pooling(tokens, return_attention=True)
+        attention.append(weights)
+        return pooled

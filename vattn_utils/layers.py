@@ -1,0 +1,326 @@
+"""Layers that at least two of the book's models share.
+
+What belongs to one paper alone (external attention, the convolutional trunk) lives in that paper's module.
+Every attention layer returns its weights on request, as a second value; nothing is hooked or stored.
+"""
+
+import keras
+from keras import layers, ops
+
+# Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
+# when it is not given the statistics of its own data (`Dataset.statistics()`).
+CIFAR_MEAN = (125.3, 123.0, 113.9)
+CIFAR_STD = (63.0, 62.1, 66.7)
+
+register = keras.saving.register_keras_serializable(package="vattn_utils")
+
+
+class Configured:
+    """Remembers the constructor's arguments, for `get_config` of layers and models that take plain values only."""
+
+    def remember(self, **arguments):
+        """Keep `arguments` both as attributes and for `get_config`."""
+        self._arguments = {**getattr(self, "_arguments", {}), **arguments}
+        for name, value in arguments.items():
+            setattr(self, name, value)
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments}
+
+
+@register
+class Preprocessing(Configured, layers.Layer):
+    """Images as the user has them to what the first layer wants: normalised, and resized where asked.
+
+    Args:
+        mean, std: three floats each, in 0..255 units.
+        resize_to: edge length in pixels after bilinear resizing; None keeps the size.
+
+    Takes `(B, H, W, 3)`, 0 to 255, any dtype; returns `(B, H', W', 3)` in the layer's compute dtype.
+    """
+
+    def __init__(self, mean=CIFAR_MEAN, std=CIFAR_STD, resize_to=None, **kwargs):
+        # Not autocast: 0..255 pixels, once resized, would lose their fractions in bfloat16.
+        super().__init__(autocast=False, **kwargs)
+        self.remember(mean=tuple(map(float, mean)), std=tuple(map(float, std)), resize_to=resize_to)
+
+    def call(self, images):
+        x = ops.cast(images, "float32")
+        if self.resize_to and tuple(x.shape[1:3]) != (self.resize_to, self.resize_to):
+            x = ops.image.resize(x, (self.resize_to, self.resize_to), interpolation="bilinear")
+        x = (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(self.std, "float32")
+        return ops.cast(x, self.compute_dtype)
+
+
+@register
+class PatchEmbedding(Configured, layers.Layer):
+    """Cut the image into patches and project each of them to a token (ViT, section 3.1, equation 1).
+
+    Takes `(B, H, W, C)`; returns `(B, H/P * W/P, dim)`, the patches in reading order.
+    """
+
+    def __init__(self, patch_size, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(patch_size=patch_size, dim=dim)
+        self.projection = layers.Dense(dim, dtype=self.dtype_policy, name="projection")
+
+    def build(self, input_shape):
+        self.projection.build((None, None, self.patch_size**2 * input_shape[-1]))
+
+    def call(self, images):
+        return self.projection(extract_patches(images, self.patch_size))
+
+
+def extract_patches(images, patch_size):
+    """Flattened patches, `(B, H/P * W/P, P * P * C)`, in reading order, of images `(B, H, W, C)`."""
+    _, height, width, channels = images.shape
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f"image_size={height}x{width} is not divisible by patch_size={patch_size}; "
+            f"use a multiple of {patch_size}"
+        )
+    rows, columns = height // patch_size, width // patch_size
+    x = ops.reshape(images, (-1, rows, patch_size, columns, patch_size, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, columns, P, P, C)
+    return ops.reshape(x, (-1, rows * columns, patch_size * patch_size * channels))
+
+
+@register
+class ConvolutionalTokenizer(Configured, layers.Layer):
+    """Tokens from small convolutions instead of one cut (CCT, Hassani et al. 2021, section 3.3).
+
+    Each stage is a 3x3 convolution, ReLU and a 3x3 max-pool of stride 2; the last stage has `dim` filters, the
+    one before it half of them. Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
+    """
+
+    def __init__(self, dim, stages=2, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(dim=dim, stages=stages)
+        self.convolutions = [
+            layers.Conv2D(
+                dim // 2 ** (stages - 1 - stage),
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer="he_normal",
+                dtype=self.dtype_policy,
+                name=f"convolution_{stage}",
+            )
+            for stage in range(stages)
+        ]
+        self.pool = layers.MaxPooling2D(3, strides=2, padding="same", dtype=self.dtype_policy, name="pool")
+
+    def build(self, input_shape):
+        for convolution in self.convolutions:
+            convolution.build(input_shape)
+            input_shape = (*input_shape[:-1], convolution.filters)
+
+    def call(self, images):
+        x = images
+        for convolution in self.convolutions:
+            x = self.pool(convolution(x))
+        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
+
+
+@register
+class PositionEmbedding(Configured, layers.Layer):
+    """Add a vector for each position: learned, or sines and cosines in two dimensions.
+
+    Args:
+        kind: "learned" (ViT, equation 1) or "sincos" (fixed; Beyer et al. 2022, section 3).
+        grid: (rows, columns) of the patch tokens.
+        prefix_tokens: class tokens in front of the patches; with "sincos" they get the zero vector.
+
+    Takes and returns `(B, prefix_tokens + rows * columns, dim)`.
+    """
+
+    def __init__(self, kind="learned", grid=None, prefix_tokens=0, **kwargs):
+        super().__init__(**kwargs)
+        check_choice("position", kind, ("learned", "sincos"))
+        self.remember(kind=kind, grid=tuple(grid), prefix_tokens=prefix_tokens)
+
+    def build(self, input_shape):
+        _, tokens, dim = input_shape
+        if self.kind == "learned":
+            self.embedding = self.add_weight(
+                shape=(tokens, dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="embedding"
+            )
+        elif dim % 4:
+            raise ValueError(f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4")
+
+    def call(self, tokens):
+        if self.kind == "learned":
+            return tokens + ops.cast(self.embedding, tokens.dtype)
+        table = sincos_positions(self.grid, tokens.shape[-1])  # (N, dim)
+        table = ops.pad(table, ((self.prefix_tokens, 0), (0, 0)))
+        return tokens + ops.cast(table, tokens.dtype)
+
+
+def sincos_positions(grid, dim):
+    """Fixed position vectors, `(rows * columns, dim)`: a quarter each of sin(y), cos(y), sin(x), cos(x)."""
+    rows, columns = grid
+    frequencies = 1.0 / 10000 ** (ops.arange(dim // 4, dtype="float32") / (dim // 4 - 1))
+    y = ops.repeat(ops.arange(rows, dtype="float32"), columns)[:, None] * frequencies
+    x = ops.tile(ops.arange(columns, dtype="float32"), (rows,))[:, None] * frequencies
+    return ops.concatenate([ops.sin(y), ops.cos(y), ops.sin(x), ops.cos(x)], axis=-1)
+
+
+@register
+class ClassToken(layers.Layer):
+    """Put one learned token in front of the patches (ViT, equation 1): `(B, N, dim)` to `(B, 1 + N, dim)`."""
+
+    def build(self, input_shape):
+        self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
+
+    def call(self, tokens):
+        token = ops.broadcast_to(ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1]))
+        return ops.concatenate([token, tokens], axis=1)
+
+
+@register
+class SelfAttention(Configured, layers.Layer):
+    r"""Multi-head self-attention, token to token (Vaswani et al. 2017, section 3.2; ViT, appendix A).
+
+    $$A = \mathrm{softmax}\left(Q K^\top / \sqrt{d}\right), \qquad y = A V W_o$$
+
+    Args:
+        heads: number of heads.
+        head_dim: width d of each head; None means dim / heads.
+        dropout: rate at which attention weights are dropped in training.
+
+    Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the weights
+    `(B, heads, N, N)`, whose rows sum to 1. Without it the backend may fuse the product and the softmax.
+    """
+
+    def __init__(self, heads, head_dim=None, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(heads=heads, head_dim=head_dim, dropout=dropout)
+        self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
+
+    def build(self, input_shape):
+        dim = input_shape[-1]
+        if self.head_dim is None and dim % self.heads:
+            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
+        self.width = self.head_dim or dim // self.heads
+        inner = self.heads * self.width
+        self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")
+        self.query_key_value.build(input_shape)
+        self.output_projection = layers.Dense(dim, dtype=self.dtype_policy, name="output_projection")
+        self.output_projection.build((*input_shape[:-1], inner))
+
+    def call(self, x, training=None, return_attention=False):
+        tokens = x.shape[1]
+        x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.width))
+        query, key, value = x[:, :, 0], x[:, :, 1], x[:, :, 2]  # (B, N, heads, d) each
+        attention = None
+        if return_attention or (training and self.dropout):
+            attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query, key) * self.width**-0.5, axis=-1)
+            x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention, training=training), value)
+        else:
+            x = ops.dot_product_attention(query, key, value)
+        x = self.output_projection(ops.reshape(x, (-1, tokens, self.heads * self.width)))
+        return (x, attention) if return_attention else x
+
+
+@register
+class MLP(Configured, layers.Layer):
+    """Two dense layers with a GELU between them (ViT, section 3.1): `(..., dim)` to `(..., dim)`."""
+
+    def __init__(self, hidden_dim, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(hidden_dim=hidden_dim, dropout=dropout)
+        self.expand = layers.Dense(hidden_dim, activation="gelu", dtype=self.dtype_policy, name="expand")
+        self.drop = layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+
+    def build(self, input_shape):
+        self.expand.build(input_shape)
+        self.contract = layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="contract")
+        self.contract.build((*input_shape[:-1], self.hidden_dim))
+
+    def call(self, x, training=None):
+        x = self.drop(self.expand(x), training=training)
+        return self.drop(self.contract(x), training=training)
+
+
+@register
+class DropPath(Configured, layers.Layer):
+    """Stochastic depth: in training, drop a residual branch for whole images (Huang et al. 2016, section 3).
+
+    The kept branches are divided by 1 - rate, so that nothing changes at inference.
+    """
+
+    def __init__(self, rate=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(rate=rate)
+        self.drop = layers.Dropout(rate, dtype=self.dtype_policy, name="drop")
+
+    def call(self, x, training=None):
+        if not training or not self.rate:
+            return x
+        keep = ops.ones((ops.shape(x)[0],) + (1,) * (len(x.shape) - 1), dtype=x.dtype)
+        return x * self.drop(keep, training=True)
+
+
+@register
+class TransformerBlock(Configured, layers.Layer):
+    """A pre-norm transformer block around any attention layer (ViT, equations 2 and 3).
+
+    Args:
+        attention: a layer `(B, N, dim)` to `(B, N, dim)` that takes `return_attention`.
+        mlp_dim: width of the MLP's hidden layer.
+        dropout: rate after the attention and inside the MLP.
+        drop_path: rate of stochastic depth on both branches.
+        epsilon: of the layer norms.
+    """
+
+    def __init__(self, attention, mlp_dim, dropout=0.0, drop_path=0.0, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(mlp_dim=mlp_dim, dropout=dropout, drop_path=drop_path, epsilon=epsilon)
+        policy = self.dtype_policy
+        self.attention = attention
+        self.norm_1 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_1")
+        self.norm_2 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_2")
+        self.mlp = MLP(mlp_dim, dropout, dtype=policy, name="mlp")
+        self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
+        self.stochastic_depth = DropPath(drop_path, dtype=policy, name="stochastic_depth")
+
+    def build(self, input_shape):
+        for layer in (self.norm_1, self.attention, self.norm_2, self.mlp):
+            layer.build(input_shape)
+
+    def call(self, x, training=None, return_attention=False):
+        attended = self.attention(self.norm_1(x), training=training, return_attention=return_attention)
+        attended, weights = attended if return_attention else (attended, None)
+        x = x + self.stochastic_depth(self.drop(attended, training=training), training=training)
+        x = x + self.stochastic_depth(self.mlp(self.norm_2(x), training=training), training=training)
+        return (x, weights) if return_attention else x
+
+    def get_config(self):
+        return {**super().get_config(), "attention": keras.saving.serialize_keras_object(self.attention)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "attention": keras.saving.deserialize_keras_object(config["attention"])})
+
+
+@register
+class SequencePooling(layers.Layer):
+    """One learned linear score per token, softmax over tokens, weighted mean (CCT, section 3.2).
+
+    Takes `(B, N, dim)`; returns `(B, dim)` and, with `return_attention=True`, also the weights `(B, 1, 1, N)`.
+    """
+
+    def build(self, input_shape):
+        self.score = layers.Dense(1, dtype=self.dtype_policy, name="score")
+        self.score.build(input_shape)
+
+    def call(self, tokens, return_attention=False):
+        weights = ops.softmax(self.score(tokens), axis=1)  # (B, N, 1)
+        pooled = ops.sum(weights * tokens, axis=1)
+        return (pooled, ops.transpose(weights, (0, 2, 1))[:, None]) if return_attention else pooled
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}")

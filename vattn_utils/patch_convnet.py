@@ -1,0 +1,309 @@
+r"""PatchConvNet: a convolutional trunk under attention pooling (Touvron et al. 2021, arXiv 2112.13692).
+
+The network keeps one resolution from stem to end (section 3.1). In place of average pooling, a trained class query
+attends once to all patches (section 3.2); the weights of that one attention are the map:
+
+$$a = \mathrm{softmax}\left(q_{CLS} K^\top / \sqrt{d}\right), \qquad y = a V W_o$$
+"""
+
+import math
+
+import keras
+from keras import layers, ops
+
+from vattn_utils.classifier import Classifier, build_variant
+from vattn_utils.layers import (
+    CIFAR_MEAN,
+    CIFAR_STD,
+    MLP,
+    Configured,
+    DropPath,
+    Preprocessing,
+    check_choice,
+    register,
+)
+
+VARIANTS = {
+    # keras.io's example: 32 pixels resized to 48, two blocks with a full 3x3 convolution.
+    "keras-io": dict(
+        resize_to=48, strides=(2, 2), dim=256, depth=2, block="dense", squeeze_ratio=8, mlp_dim=256, dropout=0.2,
+    ),
+    # The paper's block (depthwise, LayerScale, stochastic depth) and pooling, with a stem of stride 4 for CIFAR.
+    "paper": dict(
+        strides=(2, 2), dim=192, depth=20, block="depthwise", squeeze_ratio=4, mlp_dim=576, layer_scale=1e-4,
+        drop_path=0.1,
+    ),
+    # Ours: the paper's block at 8 x 8 patches under a deeper stem.
+    "book": dict(
+        strides=(1, 2, 2), dim=192, depth=16, block="depthwise", squeeze_ratio=4, mlp_dim=384, layer_scale=0.1,
+        drop_path=0.1,
+    ),
+}  # fmt: skip
+
+
+def build(variant="book", **overrides):
+    """A built `PatchConvNet`.
+
+    Args:
+        variant: "book", "keras-io" or "paper".
+        overrides: arguments of `PatchConvNet` that replace the variant's, among them `num_classes`,
+            `queries="per-class"` and `share_trunk=True`.
+
+    Raises:
+        ValueError: the variant or an argument is unknown, or the arguments do not fit together.
+    """
+    return build_variant(PatchConvNet, VARIANTS, variant, overrides)
+
+
+@register
+class SqueezeExcite(Configured, layers.Layer):
+    """Scale each channel by what the whole image says of it (Hu et al. 2018, equations 2 to 4): `(B, H, W, C)`.
+
+    Args:
+        ratio: how many times narrower the two dense layers meet.
+        use_bias: whether they have biases.
+    """
+
+    def __init__(self, ratio, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(ratio=ratio, use_bias=use_bias)
+
+    def build(self, input_shape):
+        channels, policy, bias = input_shape[-1], self.dtype_policy, self.use_bias
+        self.reduce = layers.Dense(channels // self.ratio, "relu", use_bias=bias, dtype=policy, name="reduce")
+        self.reduce.build((None, channels))
+        self.excite = layers.Dense(channels, "sigmoid", use_bias=bias, dtype=policy, name="excite")
+        self.excite.build((None, channels // self.ratio))
+
+    def call(self, x):
+        squeezed = ops.mean(x, axis=(1, 2))  # (B, C)
+        return x * self.excite(self.reduce(squeezed))[:, None, None, :]
+
+
+@register
+class LayerScale(Configured, layers.Layer):
+    """Multiply each channel by a learned factor that starts small (Touvron et al. 2021, CaiT, equation 4)."""
+
+    def __init__(self, initial, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(initial=initial)
+
+    def build(self, input_shape):
+        initializer = keras.initializers.Constant(self.initial)
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="gamma")
+
+    def call(self, x):
+        return x * ops.cast(self.gamma, x.dtype)
+
+
+@register
+class TrunkBlock(Configured, layers.Layer):
+    """One residual block of the trunk (section 3.1, figure 3): `(B, H, W, C)` to the same shape.
+
+    x + DropPath(gamma * [1x1, GELU, 3x3, GELU, squeeze and excite, 1x1](LN x))
+
+    Args:
+        kind: "depthwise" as in the paper, or "dense" as in keras.io's example (its 3x3 convolution is full, and
+            its squeeze and excite has no biases).
+        squeeze_ratio: of `SqueezeExcite`.
+        layer_scale: where gamma starts; None leaves it out.
+        drop_path: rate of stochastic depth.
+    """
+
+    def __init__(self, kind, squeeze_ratio, layer_scale=None, drop_path=0.0, **kwargs):
+        super().__init__(**kwargs)
+        check_choice("block", kind, ("depthwise", "dense"))
+        self.remember(kind=kind, squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, drop_path=drop_path)
+
+    def build(self, input_shape):
+        channels, policy = input_shape[-1], self.dtype_policy
+        if self.kind == "depthwise":
+            spatial = layers.DepthwiseConv2D(3, padding="same", activation="gelu", dtype=policy, name="spatial")
+        else:
+            spatial = layers.Conv2D(channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial")
+        self.branch = [
+            layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
+            layers.Dense(channels, activation="gelu", dtype=policy, name="expand"),  # a 1x1 convolution
+            spatial,
+            SqueezeExcite(self.squeeze_ratio, self.kind == "depthwise", dtype=policy, name="squeeze_excite"),
+            layers.Dense(channels, dtype=policy, name="contract"),
+        ]
+        if self.layer_scale is not None:
+            self.branch.append(LayerScale(self.layer_scale, dtype=policy, name="scale"))
+        self.stochastic_depth = DropPath(self.drop_path, dtype=policy, name="stochastic_depth")
+        for layer in self.branch:
+            layer.build(input_shape)
+
+    def call(self, x, training=None):
+        branch = x
+        for layer in self.branch:
+            branch = layer(branch)
+        return x + self.stochastic_depth(branch, training=training)
+
+
+@register
+class AttentionPooling(Configured, layers.Layer):
+    """Class queries attend once, with one head, to themselves and all patches (section 3.2; CaiT, section 3).
+
+    Args:
+        queries: K, how many class queries: 1, or one for each class. Each sees its own token and the patches.
+        mlp_dim: hidden width of the MLP after the attention.
+        dropout: rate on attention weights and in the MLP, in training.
+        layer_scale: where the two LayerScale factors start; None leaves them out.
+
+    Takes patches `(B, N, dim)`; returns `(B, K, dim)`, normalised, and, with `return_attention=True`, also the weights
+    `(B, 1, K, 1 + N)`: first the query's own share, then the patches; each row sums to 1.
+    """
+
+    def __init__(self, queries, mlp_dim, dropout=0.0, layer_scale=None, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(queries=queries, mlp_dim=mlp_dim, dropout=dropout, layer_scale=layer_scale)
+
+    def build(self, input_shape):
+        dim, policy = input_shape[-1], self.dtype_policy
+        shape = (None, self.queries, dim)
+        self.class_query = self.add_weight(
+            shape=(1, self.queries, dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="class_query"
+        )
+        self.norm_1 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_1")
+        self.norm_2 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_2")
+        self.norm_3 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_3")
+        self.query = layers.Dense(dim, dtype=policy, name="query")
+        self.key = layers.Dense(dim, dtype=policy, name="key")
+        self.value = layers.Dense(dim, dtype=policy, name="value")
+        self.output_projection = layers.Dense(dim, dtype=policy, name="output_projection")
+        self.mlp = MLP(self.mlp_dim, self.dropout, dtype=policy, name="mlp")
+        self.attention_dropout = layers.Dropout(self.dropout, dtype=policy, name="attention_dropout")
+        parts = [self.norm_1, self.norm_2, self.norm_3, self.query, self.key, self.value]
+        parts += [self.output_projection, self.mlp]
+        if self.layer_scale is not None:
+            self.scale_1 = LayerScale(self.layer_scale, dtype=policy, name="scale_1")
+            self.scale_2 = LayerScale(self.layer_scale, dtype=policy, name="scale_2")
+            parts += [self.scale_1, self.scale_2]
+        for part in parts:
+            part.build(shape)
+
+    def call(self, patches, training=None, return_attention=False):
+        dim = patches.shape[-1]
+        token = ops.cast(self.class_query, patches.dtype)  # (1, K, dim)
+        normed_token, normed_patches = self.norm_1(token), self.norm_1(patches)
+        query = self.query(normed_token) * dim**-0.5  # (1, K, dim)
+        # A query meets its own token, not the other classes' tokens.
+        own = ops.sum(query * self.key(normed_token), axis=-1)  # (1, K)
+        scores = ops.einsum("kd,bnd->bkn", query[0], self.key(normed_patches))  # (B, K, N)
+        own = ops.broadcast_to(own[:, :, None], (ops.shape(scores)[0], self.queries, 1))
+        weights = ops.softmax(ops.concatenate([own, scores], axis=-1), axis=-1)  # (B, K, 1 + N)
+        dropped = self.attention_dropout(weights, training=training)
+        attended = dropped[:, :, :1] * self.value(normed_token)
+        attended = attended + ops.einsum("bkn,bnd->bkd", dropped[:, :, 1:], self.value(normed_patches))
+        attended = self.output_projection(attended)
+        if self.layer_scale is not None:
+            attended = self.scale_1(attended)
+        x = token + attended
+        mixed = self.mlp(self.norm_2(x), training=training)
+        x = self.norm_3(x + (self.scale_2(mixed) if self.layer_scale is not None else mixed))
+        return (x, weights[:, None]) if return_attention else x
+
+
+@register
+class PerClassLogits(layers.Layer):
+    """One linear score for each class, read from that class's own vector: `(B, K, dim)` to `(B, K)`."""
+
+    def build(self, input_shape):
+        _, classes, dim = input_shape
+        self.kernel = self.add_weight(shape=(classes, dim), name="kernel")
+        self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        return ops.sum(x * ops.cast(self.kernel, x.dtype), axis=-1) + ops.cast(self.bias, x.dtype)
+
+
+@register
+class PatchConvNet(Classifier):
+    """A convolutional stem, a trunk of residual blocks at one resolution, attention pooling, a linear head.
+
+    Args:
+        num_classes: length of the logits.
+        image_size: edge length of the images in pixels.
+        dim, depth: channels of the trunk, number of its blocks.
+        strides: of the stem's 3x3 convolutions, 1 or 2 each; the last has `dim` filters, each before it half as many.
+        block, squeeze_ratio, layer_scale: of `TrunkBlock`.
+        mlp_dim, dropout: of `AttentionPooling`.
+        drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
+        queries: "single", or "per-class" for one query, one map and one score for each class.
+        share_trunk: one block applied `depth` times, as keras.io's example does by accident.
+        resize_to: edge length the image is resized to first; None keeps it.
+        mean, std: three floats each, in 0..255 units, which the input is normalised with.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        image_size=32,
+        dim=192,
+        depth=16,
+        strides=(2, 2),
+        block="depthwise",
+        squeeze_ratio=4,
+        layer_scale=None,
+        mlp_dim=384,
+        dropout=0.0,
+        drop_path=0.0,
+        queries="single",
+        share_trunk=False,
+        resize_to=None,
+        mean=CIFAR_MEAN,
+        std=CIFAR_STD,
+        name="patch_convnet",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        check_choice("queries", queries, ("single", "per-class"))
+        self.remember(
+            num_classes=num_classes, image_size=image_size, dim=dim, depth=depth, strides=tuple(strides), block=block,
+            squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, mlp_dim=mlp_dim, dropout=dropout,
+            drop_path=drop_path, queries=queries, share_trunk=share_trunk, resize_to=resize_to, mean=tuple(mean),
+            std=tuple(std),
+        )  # fmt: skip
+        edge, patch_size = resize_to or image_size, math.prod(strides)
+        if edge % patch_size:
+            raise ValueError(
+                f"image_size={edge} is not divisible by the stem's strides={tuple(strides)}; "
+                f"use a multiple of {patch_size}"
+            )
+        self.patch_size = patch_size
+        self.grid = (edge // patch_size, edge // patch_size)
+        self.attention_layers = [("pooling", 1)]
+
+        self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
+        self.stem = [
+            layers.Conv2D(
+                dim // 2 ** (len(strides) - 1 - stage), 3, stride, "same", activation="gelu", name=f"stem_{stage}"
+            )
+            for stage, stride in enumerate(strides)
+        ]
+        self.trunk = [
+            TrunkBlock(
+                block, squeeze_ratio, layer_scale, drop_path * index / max(depth - 1, 1), name=f"block_{index}"
+            )
+            for index in range(1 if share_trunk else depth)
+        ]
+        self.trunk *= depth if share_trunk else 1
+        classes = num_classes if queries == "per-class" else 1
+        self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
+        if queries == "per-class":
+            self.logits = PerClassLogits(dtype="float32", name="logits")
+        else:
+            self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
+
+    def call(self, images, training=None, return_attention=False):
+        x = self.preprocessing(images)
+        for convolution in self.stem:
+            x = convolution(x)
+        for block in self.trunk:
+            x = block(x, training=training)  # (B, rows, columns, dim)
+        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
+        x = self.attention_pooling(x, training=training, return_attention=return_attention)  # (B, K, dim)
+        x, weights = x if return_attention else (x, None)
+        logits = self.logits(x if self.queries == "per-class" else x[:, 0])
+        return (logits, [weights]) if return_attention else logits

@@ -1,0 +1,298 @@
+"""Procedural images whose object masks are exact: the embedded data set, and the ground truth for attention maps.
+
+Each 32 x 32 image is a pure function of (seed, index): a textured scene with up to three distractors, and one
+target painted over it. The class is the target's shape (10 classes), or its shape and the mark on it (100), and
+nothing else: scene, colours, position and area are drawn without looking at the class, and every class covers
+exactly as many pixels. All arithmetic is on integers, so that every platform draws the same images.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+SIZE = 32
+SEED = 0
+CHUNK = 500  # images drawn at once: bounds the memory, changes nothing else
+
+TARGET_RADIUS, TARGET_AREAS = 8, (80, 104)  # pixels: a target stays within its window of 17 x 17
+DISTRACTOR_RADIUS, DISTRACTOR_AREAS = 5, (24, 36)
+CLEARANCE = 13  # from centre to centre, so that no distractor touches the target
+TARGET_TURNS = range(-12, 13, 3)  # degrees
+DISTRACTOR_TURNS = range(0, 360, 15)
+
+# The three tones that scene, target and mark share out among them, each pixel at most 47 away from its tone. As the
+# share-out is random, each of the three is as often light as dark and the mean of all images is the same.
+TONES = np.array([48, 128, 208], np.int16)
+TINT, SMOOTH, ROUGH = 24, 15, 8
+SHARES = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+
+# A shape is a function from coordinates (u to the right, v down) to a level; the image takes as many of the window's
+# lowest levels as the area says. So only the order of the levels counts, and no shape is larger than another.
+
+
+def _disc(u, v):
+    return u * u + v * v
+
+
+def _square(u, v):
+    return np.maximum(abs(u), abs(v))
+
+
+def _diamond(u, v):
+    return abs(u) + abs(v)
+
+
+def _triangle(u, v):
+    edges = np.maximum(2 * v, 7 * abs(u) // 4 - v)
+    return np.maximum(edges * edges, _disc(u, v) * 4 // 3)  # the disc takes off the tips
+
+
+def _nabla(u, v):
+    return _triangle(u, -v)
+
+
+def _cross(u, v):
+    return np.maximum(_square(u, v), 3 * np.minimum(abs(u), abs(v)))
+
+
+def _saltire(u, v):
+    return _cross(u + v, u - v)
+
+
+def _hourglass(u, v):
+    return np.maximum(abs(v), 5 * abs(u) - 4 * abs(v))
+
+
+def _bar(u, v):
+    return np.maximum(4 * abs(u), 9 * abs(v))
+
+
+def _pillar(u, v):
+    return _bar(v, u)
+
+
+SHAPES = {
+    "disc": _disc,
+    "square": _square,
+    "diamond": _diamond,
+    "triangle": _triangle,
+    "nabla": _nabla,
+    "cross": _cross,
+    "saltire": _saltire,
+    "hourglass": _hourglass,
+    "bar": _bar,
+    "pillar": _pillar,
+}
+
+# Nine pixels of a 5 x 5 plate in the middle of the target. No mark is another one's mirror image: flips are safe.
+MARKS = {
+    "plus": "..#.. ..#.. ##### ..#.. ..#..",
+    "times": "#...# .#.#. ..#.. .#.#. #...#",
+    "tee": "##### ..#.. ..#.. ..#.. ..#..",
+    "perp": "..#.. ..#.. ..#.. ..#.. #####",
+    "block": "..... .###. .###. .###. .....",
+    "dots": "#.#.# ..... #.#.# ..... #.#.#",
+    "corner": "#.... #.... #.... #.... #####",
+    "vee": "#...# #...# .#.#. .#.#. ..#..",
+    "caret": "..#.. .#.#. .#.#. #...# #...#",
+    "lozenge": "..#.. .#.#. #.#.# .#.#. ..#..",
+}
+
+
+# Distractors belong to no class: they are hollow, curved, bent or open.
+
+
+def _ring(u, v):
+    return abs(_disc(u, v) - 800**2)
+
+
+def _crescent(u, v):
+    return np.maximum(_disc(u, v), 1900**2 - _disc(u - 1100, v))
+
+
+def _elbow(u, v):
+    return np.maximum(np.maximum(u, v), 3 * np.minimum(u + 700, v + 700))
+
+
+def _staple(u, v):
+    return np.maximum(abs(_square(u, v) - 850), -v - 300)
+
+
+DISTRACTORS = (_ring, _crescent, _elbow, _staple)
+
+CLASS_NAMES = {10: tuple(SHAPES), 100: tuple(f"{shape}_{mark}" for shape in SHAPES for mark in MARKS)}
+
+
+def draw(indices, num_classes=10, seed=SEED, show="all"):
+    """The images at `indices` of the endless sequence that `seed` stands for.
+
+    Args:
+        indices: integers, 0 or more, (N,).
+        num_classes: 10 (the shape) or 100 (the shape and its mark). The class of image i is i modulo num_classes.
+        show: "all", the image; "scene", the same image with the target erased, which uncovers what is behind it;
+            "target", the target alone, on the scene's plain colour.
+
+    Returns images `(N, 32, 32, 3)` uint8, labels `(N,)` int64 and masks `(N, 32, 32)` bool, True on exactly the
+    pixels the target covers (whatever is shown). Raises ValueError for another num_classes or show.
+    """
+    if num_classes not in CLASS_NAMES:
+        raise ValueError(f"num_classes={num_classes} is not one of 10 (shapes) and 100 (shapes with marks)")
+    if show not in ("all", "scene", "target"):
+        raise ValueError(f"show={show!r} is not one of 'all', 'scene' and 'target'")
+    indices = np.asarray(indices, dtype=np.int64)
+    images = np.empty((len(indices), SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((len(indices), SIZE, SIZE), bool)
+    for start in range(0, len(indices), CHUNK):
+        part = slice(start, start + CHUNK)
+        images[part], masks[part] = _draw(indices[part], num_classes, seed, show)
+    return images, indices % num_classes, masks
+
+
+def _draw(indices, num_classes, seed, show):
+    label, random = indices % num_classes, _Random(seed, indices)
+    row, column = (random.integers(TARGET_RADIUS, SIZE - TARGET_RADIUS) for _ in range(2))
+    mask = _place(
+        _target_ranks(), label * 10 // num_classes, random.choose(TARGET_TURNS), random.between(TARGET_AREAS), row, column
+    )
+    # What each pixel belongs to: 0 the scene, 1 to 3 a distractor, 4 the target, 5 its mark.
+    region = np.zeros(mask.shape, np.uint8)
+    for number, distractor in enumerate(_distractors(random, row, column), 1):
+        region[distractor] = number
+    if show == "target":
+        region[:] = 0
+    if show != "scene":
+        region[mask] = 4
+        if num_classes == 100:
+            region[_place(_mark_ranks(), label % 10, 0, 1, row, column)] = 5
+    images = _colours(random)[np.arange(len(label))[:, None, None], region]  # (N, 32, 32, 3)
+    texture = _texture(random)
+    if show == "target":
+        texture *= mask[..., None]
+    return images + texture, mask
+
+
+class _Random:
+    """Random numbers as a pure function of (seed, index, how many were drawn before): a SplitMix64 hash of them.
+
+    NumPy's generators draw from one stream, in which the image at an index would depend on those before it.
+    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 13.
+    """
+
+    def __init__(self, seed, indices):
+        self.key = self.mix(self.mix(np.array([seed], np.uint64)) + indices.astype(np.uint64))[:, None]
+        self.drawn = 0
+
+    @staticmethod
+    def mix(z):
+        z = z + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+    def words(self, count):
+        """(N, count) uint64."""
+        counter = np.arange(self.drawn, self.drawn + count, dtype=np.uint64)
+        self.drawn += count
+        return self.mix(self.key + counter * np.uint64(0x9E3779B97F4A7C15))
+
+    def integers(self, low, high, count=None):
+        """(N,), or (N, count), int64 from low to high - 1."""
+        high_bits = self.words(count or 1) >> np.uint64(32)
+        values = low + ((high_bits * np.uint64(high - low)) >> np.uint64(32)).astype(np.int64)
+        return values if count else values[:, 0]
+
+    def between(self, limits):
+        return self.integers(limits[0], limits[1] + 1)
+
+    def choose(self, items):
+        return self.integers(0, len(items))
+
+    def noise(self, amplitude, *shape):
+        """(N, *shape) int16 from -amplitude to amplitude, eight to a word."""
+        count = math.prod(shape)
+        bytes_ = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]
+        return (((bytes_ * np.uint16(2 * amplitude + 1)) >> 8).astype(np.int16) - amplitude).reshape(-1, *shape)
+
+
+def _colours(random):
+    """(N, 6, 3) int16, the colour of each region: a tone, tinted. A distractor never has the scene's tone."""
+    shares = SHARES[random.choose(SHARES)]  # (N, 3): which tone scene, target and mark have
+    others = 1 + random.integers(0, 2, 3)  # each distractor has the target's or the mark's
+    distractors = np.take_along_axis(shares, others, axis=1)
+    tones = TONES[np.concatenate([shares[:, :1], distractors, shares[:, 1:]], axis=1)]
+    return tones[..., None] + random.noise(TINT, 6, 3)
+
+
+def _texture(random):
+    """(N, 32, 32, 3) int16: clouds, interpolated between nodes eight pixels apart, and grain."""
+    clouds = random.noise(SMOOTH, 5, 5, 3)
+    node, way = np.divmod(np.arange(SIZE), 8)
+    way = way.astype(np.int16)[:, None]
+    clouds = clouds[:, :, node] * (8 - way) + clouds[:, :, node + 1] * way  # (N, 5, 32, 3)
+    way = way[..., None]
+    clouds = clouds[:, node] * (8 - way) + clouds[:, node + 1] * way  # (N, 32, 32, 3)
+    return (clouds >> 6) + random.noise(ROUGH, SIZE, SIZE, 3)
+
+
+def _distractors(random, row, column):
+    """Yield three masks (N, 32, 32), each clear of the target and of one another; empty where no place was found."""
+    rows, columns, found = [row], [column], [np.ones(len(row), bool)]
+    for _ in range(3):
+        # The first of 24 random places that is free.
+        y, x = random.integers(4, SIZE - 4, 24), random.integers(4, SIZE - 4, 24)
+        free = (y - row[:, None]) ** 2 + (x - column[:, None]) ** 2 >= CLEARANCE**2
+        for other_row, other_column, there in zip(rows[1:], columns[1:], found[1:], strict=True):
+            distance = (y - other_row[:, None]) ** 2 + (x - other_column[:, None]) ** 2
+            free &= (distance >= (2 * DISTRACTOR_RADIUS) ** 2) | ~there[:, None]
+        first = free.argmax(1)[:, None]
+        found.append(free.any(1))
+        rows.append(np.take_along_axis(y, first, 1)[:, 0])
+        columns.append(np.take_along_axis(x, first, 1)[:, 0])
+        kind, turn = random.choose(DISTRACTORS), random.choose(DISTRACTOR_TURNS)
+        area = random.between(DISTRACTOR_AREAS) * found[-1]
+        yield _place(_distractor_ranks(), kind, turn, area, rows[-1], columns[-1])
+
+
+def _place(ranks, kind, turn, area, row, column):
+    """(N, 32, 32) bool: the `area` first pixels of the window ranks[kind, turn], centred on (row, column)."""
+    size = ranks.shape[-1]
+    y = np.clip(np.arange(SIZE) - row[:, None] + size // 2, 0, size - 1)[:, :, None]
+    x = np.clip(np.arange(SIZE) - column[:, None] + size // 2, 0, size - 1)[:, None, :]
+    kind, turn, area = (np.reshape(value, (-1, 1, 1)) for value in (kind, turn, area))
+    return ranks[kind, turn, y, x] < area
+
+
+def _ranks(shapes, radius, turns, plate=0):
+    """(shapes, turns, 2 radius + 3, 2 radius + 3) int16: the order in which a shape takes its window's pixels.
+
+    The window has a rim of one pixel that no shape ever takes; each shape begins with the middle `plate` pixels
+    square.
+    """
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    ranks = np.full((len(shapes), len(turns), 2 * radius + 3, 2 * radius + 3), np.iinfo(np.int16).max, np.int16)
+    for i, shape in enumerate(shapes):
+        for j, degrees in enumerate(turns):
+            cosine = round(1024 * math.cos(math.radians(degrees)))
+            sine = round(1024 * math.sin(math.radians(degrees)))
+            levels = shape((x * cosine + y * sine) >> 2, (y * cosine - x * sine) >> 2)  # 256 to a pixel
+            levels = np.where(_square(x, y) <= (plate - 1) // 2, np.iinfo(np.int64).min, levels) if plate else levels
+            order = np.argsort(levels, axis=None, kind="stable")
+            ranks[i, j, 1:-1, 1:-1].flat[order] = np.arange(order.size)
+    return ranks
+
+
+@functools.cache
+def _target_ranks():
+    return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, plate=5)
+
+
+@functools.cache
+def _distractor_ranks():
+    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS)
+
+
+@functools.cache
+def _mark_ranks():
+    marks = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()])
+    return np.pad(marks.reshape(-1, 1, 5, 5), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)
