@@ -68,7 +68,13 @@ def build_variant(constructor, variants, variant, overrides):
     """
     check_choice("variant", variant, tuple(variants))
     signatures = [inspect.signature(c.__init__) for c in constructor.__mro__ if issubclass(c, Classifier)]
-    allowed = {name for signature in signatures for name in signature.parameters} - {"self", "args", "kwargs", "kind", "make_attention"}
+    allowed = {name for signature in signatures for name in signature.parameters} - {
+        "self",
+        "args",
+        "kwargs",
+        "kind",
+        "make_attention",
+    }
     for name in set(overrides) - allowed:
         nearest = difflib.get_close_matches(name, allowed, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(allowed))}"
@@ -175,7 +181,8 @@ class TokenClassifier(Classifier):
             self.sequence_pooling = SequencePooling(name="sequence_pooling")
         self.head_drop = layers.Dropout(head_dropout, name="head_drop")
         self.head_layers = [
-            layers.Dense(units, activation="gelu", name=f"head_{index}") for index, units in enumerate(head_units)
+            layers.Dense(units, activation="gelu", name=f"head_{index}")
+            for index, units in enumerate(head_units)
         ]
         self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
         self.attention_layers = [(kind, prefix_tokens)] * depth

@@ -143,10 +143,14 @@ class PositionEmbedding(Configured, layers.Layer):
         _, tokens, dim = input_shape
         if self.kind == "learned":
             self.embedding = self.add_weight(
-                shape=(tokens, dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="embedding"
+                shape=(tokens, dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="embedding",
             )
         elif dim % 4:
-            raise ValueError(f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4")
+            raise ValueError(
+                f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4"
+            )
 
     def call(self, tokens):
         if self.kind == "learned":
@@ -173,7 +177,9 @@ class ClassToken(layers.Layer):
         self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
 
     def call(self, tokens):
-        token = ops.broadcast_to(ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1]))
+        token = ops.broadcast_to(
+            ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1])
+        )
         return ops.concatenate([token, tokens], axis=1)
 
 
@@ -200,7 +206,9 @@ class SelfAttention(Configured, layers.Layer):
     def build(self, input_shape):
         dim = input_shape[-1]
         if self.head_dim is None and dim % self.heads:
-            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
+            raise ValueError(
+                f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim"
+            )
         self.width = self.head_dim or dim // self.heads
         inner = self.heads * self.width
         self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")

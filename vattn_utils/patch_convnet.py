@@ -35,7 +35,7 @@ VARIANTS = {
     ),
     # Ours: the paper's block at 8 x 8 patches under a deeper stem.
     "book": dict(
-        strides=(1, 2, 2), dim=192, depth=16, block="depthwise", squeeze_ratio=4, mlp_dim=384, layer_scale=0.1,
+        strides=(1, 2, 2), dim=128, depth=10, block="depthwise", squeeze_ratio=4, mlp_dim=384, layer_scale=0.1,
         drop_path=0.1,
     ),
 }  # fmt: skip
@@ -118,9 +118,13 @@ class TrunkBlock(Configured, layers.Layer):
     def build(self, input_shape):
         channels, policy = input_shape[-1], self.dtype_policy
         if self.kind == "depthwise":
-            spatial = layers.DepthwiseConv2D(3, padding="same", activation="gelu", dtype=policy, name="spatial")
+            spatial = layers.DepthwiseConv2D(
+                3, padding="same", activation="gelu", dtype=policy, name="spatial"
+            )
         else:
-            spatial = layers.Conv2D(channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial")
+            spatial = layers.Conv2D(
+                channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial"
+            )
         self.branch = [
             layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
             layers.Dense(channels, activation="gelu", dtype=policy, name="expand"),  # a 1x1 convolution
@@ -163,7 +167,9 @@ class AttentionPooling(Configured, layers.Layer):
         dim, policy = input_shape[-1], self.dtype_policy
         shape = (None, self.queries, dim)
         self.class_query = self.add_weight(
-            shape=(1, self.queries, dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="class_query"
+            shape=(1, self.queries, dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="class_query",
         )
         self.norm_1 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_1")
         self.norm_2 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_2")
@@ -278,19 +284,30 @@ class PatchConvNet(Classifier):
         self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
         self.stem = [
             layers.Conv2D(
-                dim // 2 ** (len(strides) - 1 - stage), 3, stride, "same", activation="gelu", name=f"stem_{stage}"
+                dim // 2 ** (len(strides) - 1 - stage),
+                3,
+                stride,
+                "same",
+                activation="gelu",
+                name=f"stem_{stage}",
             )
             for stage, stride in enumerate(strides)
         ]
         self.trunk = [
             TrunkBlock(
-                block, squeeze_ratio, layer_scale, drop_path * index / max(depth - 1, 1), name=f"block_{index}"
+                block,
+                squeeze_ratio,
+                layer_scale,
+                drop_path * index / max(depth - 1, 1),
+                name=f"block_{index}",
             )
             for index in range(1 if share_trunk else depth)
         ]
         self.trunk *= depth if share_trunk else 1
         classes = num_classes if queries == "per-class" else 1
-        self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
+        self.attention_pooling = AttentionPooling(
+            classes, mlp_dim, dropout, layer_scale, name="attention_pooling"
+        )
         if queries == "per-class":
             self.logits = PerClassLogits(dtype="float32", name="logits")
         else:
