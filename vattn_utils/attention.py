@@ -66,9 +66,7 @@ def maps(model, images, batch_size=64):
         batches.append([ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention])
     layers = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     return [
-        _external(weights, model.grid)
-        if kind == "external"
-        else AttentionMap(kind, weights, model.grid, prefix)
+        _external(weights, model.grid) if kind == "external" else AttentionMap(kind, weights, model.grid, prefix)
         for (kind, prefix), weights in zip(model.attention_layers, layers, strict=True)
     ]
 
@@ -190,8 +188,7 @@ class AttentionRecorder(keras.callbacks.Callback):
             with np.load(self.path) as saved:
                 names = [name for name in saved.files if name != "epoch"]
                 self._records = {
-                    int(epoch): {name: saved[name][row] for name in names}
-                    for row, epoch in enumerate(saved["epoch"])
+                    int(epoch): {name: saved[name][row] for name in names} for row, epoch in enumerate(saved["epoch"])
                 }
         if 0 not in self._records:
             self._record(0)

@@ -43,9 +43,7 @@ def rotate(images, random, degrees=36):
 def zoom(images, random, factor=0.2):
     """Enlarge or shrink height and width, each by up to `factor`; the border is filled by reflection."""
     scales = 1 + random.uniform(-factor, factor, (len(images), 2))
-    return np.stack(
-        [np.asarray(_reflected(Image.fromarray(x), scale=s)) for x, s in zip(images, scales, strict=True)]
-    )
+    return np.stack([np.asarray(_reflected(Image.fromarray(x), scale=s)) for x, s in zip(images, scales, strict=True)])
 
 
 def contrast(images, random, factor=0.1):
@@ -113,9 +111,7 @@ def _rectangles(size, share, random):
 def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
     """Rotate and scale about the centre, bilinear, over a border of reflected pixels."""
     border = image.width // 2
-    wide = Image.fromarray(
-        np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), mode="reflect")
-    )
+    wide = Image.fromarray(np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), mode="reflect"))
     centre_x, centre_y = (np.array(wide.size)) / 2
     radians = np.deg2rad(angle)
     cosine, sine = np.cos(radians), np.sin(radians)

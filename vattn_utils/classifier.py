@@ -181,8 +181,7 @@ class TokenClassifier(Classifier):
             self.sequence_pooling = SequencePooling(name="sequence_pooling")
         self.head_drop = layers.Dropout(head_dropout, name="head_drop")
         self.head_layers = [
-            layers.Dense(units, activation="gelu", name=f"head_{index}")
-            for index, units in enumerate(head_units)
+            layers.Dense(units, activation="gelu", name=f"head_{index}") for index, units in enumerate(head_units)
         ]
         self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
         self.attention_layers = [(kind, prefix_tokens)] * depth

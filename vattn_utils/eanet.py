@@ -81,9 +81,7 @@ class ExternalAttention(Configured, layers.Layer):
         self.inner_heads = self.heads * self.coefficient
         inner = dim * self.coefficient
         if inner % self.inner_heads:
-            raise ValueError(
-                f"dim={dim} is not divisible by heads={self.heads}; use a multiple of {self.heads}"
-            )
+            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple of {self.heads}")
         self.width = inner // self.inner_heads  # d, of one head
         heads, width, slots = self.inner_heads, self.width, self.memory_slots
         self.query_kernel = self.add_weight(shape=(dim, inner), name="query_kernel")
@@ -91,9 +89,7 @@ class ExternalAttention(Configured, layers.Layer):
         self.memory_key = self.add_weight(shape=(width, slots), name="memory_key")
         self.memory_key_bias = self.add_weight(shape=(slots,), initializer="zeros", name="memory_key_bias")
         self.memory_value = self.add_weight(shape=(slots, width), name="memory_value")
-        self.memory_value_bias = self.add_weight(
-            shape=(width,), initializer="zeros", name="memory_value_bias"
-        )
+        self.memory_value_bias = self.add_weight(shape=(width,), initializer="zeros", name="memory_value_bias")
         self.output_kernel = self.add_weight(shape=(inner, dim), name="output_kernel")
         self.output_bias = self.add_weight(shape=(dim,), initializer="zeros", name="output_bias")
         # Multiply-adds for each token and head: one matrix against two.

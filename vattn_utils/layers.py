@@ -76,8 +76,7 @@ def extract_patches(images, patch_size):
     _, height, width, channels = images.shape
     if height % patch_size or width % patch_size:
         raise ValueError(
-            f"image_size={height}x{width} is not divisible by patch_size={patch_size}; "
-            f"use a multiple of {patch_size}"
+            f"image_size={height}x{width} is not divisible by patch_size={patch_size}; use a multiple of {patch_size}"
         )
     rows, columns = height // patch_size, width // patch_size
     x = ops.reshape(images, (-1, rows, patch_size, columns, patch_size, channels))
@@ -148,9 +147,7 @@ class PositionEmbedding(Configured, layers.Layer):
                 name="embedding",
             )
         elif dim % 4:
-            raise ValueError(
-                f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4"
-            )
+            raise ValueError(f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4")
 
     def call(self, tokens):
         if self.kind == "learned":
@@ -177,9 +174,7 @@ class ClassToken(layers.Layer):
         self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
 
     def call(self, tokens):
-        token = ops.broadcast_to(
-            ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1])
-        )
+        token = ops.broadcast_to(ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1]))
         return ops.concatenate([token, tokens], axis=1)
 
 
@@ -206,9 +201,7 @@ class SelfAttention(Configured, layers.Layer):
     def build(self, input_shape):
         dim = input_shape[-1]
         if self.head_dim is None and dim % self.heads:
-            raise ValueError(
-                f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim"
-            )
+            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
         self.width = self.head_dim or dim // self.heads
         inner = self.heads * self.width
         self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")

@@ -118,13 +118,9 @@ class TrunkBlock(Configured, layers.Layer):
     def build(self, input_shape):
         channels, policy = input_shape[-1], self.dtype_policy
         if self.kind == "depthwise":
-            spatial = layers.DepthwiseConv2D(
-                3, padding="same", activation="gelu", dtype=policy, name="spatial"
-            )
+            spatial = layers.DepthwiseConv2D(3, padding="same", activation="gelu", dtype=policy, name="spatial")
         else:
-            spatial = layers.Conv2D(
-                channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial"
-            )
+            spatial = layers.Conv2D(channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial")
         self.branch = [
             layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
             layers.Dense(channels, activation="gelu", dtype=policy, name="expand"),  # a 1x1 convolution
@@ -305,9 +301,7 @@ class PatchConvNet(Classifier):
         ]
         self.trunk *= depth if share_trunk else 1
         classes = num_classes if queries == "per-class" else 1
-        self.attention_pooling = AttentionPooling(
-            classes, mlp_dim, dropout, layer_scale, name="attention_pooling"
-        )
+        self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
         if queries == "per-class":
             self.logits = PerClassLogits(dtype="float32", name="logits")
         else:

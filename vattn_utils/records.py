@@ -122,11 +122,11 @@ def load(name, root=None):
         raise RecordError(f"no record {name!r} in {root}; there are: {known}")
     try:
         values = json.loads(path.read_text())
-        values["name"], values["history"], values["test"], values["config"], values["sha256"]  # noqa: B018
-    except (json.JSONDecodeError, KeyError) as error:
-        raise RecordError(
-            f"{path} is not a whole record ({error!r}); restore it from version control"
-        ) from error
+        missing = {"name", "model", "config", "recipe", "history", "test", "sha256"} - set(values)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{path} is not JSON ({error}); restore it from version control") from error
+    if missing:
+        raise RecordError(f"{path} lacks {', '.join(sorted(missing))}; restore it from version control")
     return Record(path.parent, values)
 
 
@@ -155,9 +155,7 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
     partial = root / f".{name}.{os.getpid()}"
     partial.mkdir(parents=True)
     try:
-        arrays = {
-            _weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in model.weights
-        }
+        arrays = {_weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in model.weights}
         save_file(arrays, partial / "model.safetensors")
         if attention is not None:
             np.savez_compressed(partial / "attention.npz", **attention)
@@ -220,14 +218,10 @@ def _commit():
     """The commit of the code that runs, with "+" if files of the package differ from it; None outside a checkout."""
     package = Path(__file__).resolve().parent
     git = ["git", "-C", str(package)]
-    found = subprocess.run(
-        [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
+    found = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
     if found.returncode:
         return None
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "."], capture_output=True, text=True, check=False
-    )
+    changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=False)
     return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
@@ -242,9 +236,7 @@ def _sha256(path):
 
 def table(root=None):
     """Every record as one row of text, under a heading."""
-    rows = [
-        ("record", "parameters", "epochs", "images seen", "top-1", "top-5", "device", "precision", "hours")
-    ]
+    rows = [("record", "parameters", "epochs", "images seen", "top-1", "top-5", "device", "precision", "hours")]
     for record in load_all(root):
         v = record.values
         rows.append((
@@ -253,9 +245,7 @@ def table(root=None):
             v["provenance"]["precision"], f"{v['seconds'] / 3600:.2f}",
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def verify(root=None, tolerance=0.001):
@@ -268,9 +258,7 @@ def verify(root=None, tolerance=0.001):
         try:
             model = record.model()
             if not data.at_hand(record.values["dataset"]):
-                print(
-                    f"{record.name}: weights whole; {record.values['dataset']} is not at hand to evaluate them"
-                )
+                print(f"{record.name}: weights whole; {record.values['dataset']} is not at hand to evaluate them")
                 continue
             dataset = data.load(record.values["dataset"])
             found = training.evaluate(model, dataset.x_test, dataset.y_test)
@@ -287,9 +275,7 @@ def verify(root=None, tolerance=0.001):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m vattn_utils.records", description="List the recorded runs."
-    )
+    parser = argparse.ArgumentParser(prog="python -m vattn_utils.records", description="List the recorded runs.")
     parser.add_argument("--verify", action="store_true", help="evaluate every record's weights again")
     if not parser.parse_args(arguments).verify:
         print(table())

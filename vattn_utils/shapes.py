@@ -2,11 +2,12 @@
 
 Each 32 x 32 image is a pure function of (seed, index): a textured scene with up to three distractors, and one
 target painted over it. The class is the target's shape (10 classes), or its shape and the mark on it (100), and
-nothing else: scene, colours, position and area are drawn without looking at the class, and every class covers
+nothing else: scene, colours, position and area are drawn without a look at the class, and every class covers
 exactly as many pixels. All arithmetic is on integers, so that every platform draws the same images.
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -18,8 +19,8 @@ CHUNK = 500  # images drawn at once: bounds the memory, changes nothing else
 TARGET_RADIUS, TARGET_AREAS = 8, (80, 104)  # pixels: a target stays within its window of 17 x 17
 DISTRACTOR_RADIUS, DISTRACTOR_AREAS = 5, (24, 36)
 CLEARANCE = 13  # from centre to centre, so that no distractor touches the target
-TARGET_TURNS = range(-12, 13, 3)  # degrees
-DISTRACTOR_TURNS = range(0, 360, 15)
+TARGET_TURNS, DISTRACTOR_TURNS = range(-12, 13, 3), range(0, 360, 15)  # degrees
+SHIFTS = range(-6, 7, 4)  # sixteenths of a pixel, down and to the right
 
 # The three tones that scene, target and mark share out among them, each pixel at most 47 away from its tone. As the
 # share-out is random, each of the three is as often light as dark and the mean of all images is the same.
@@ -112,7 +113,7 @@ def _crescent(u, v):
 
 
 def _elbow(u, v):
-    return np.maximum(np.maximum(u, v), 3 * np.minimum(u + 700, v + 700))
+    return np.maximum(_square(u, v), 3 * abs(np.minimum(u, v) + 700))
 
 
 def _staple(u, v):
@@ -130,17 +131,23 @@ def draw(indices, num_classes=10, seed=SEED, show="all"):
     Args:
         indices: integers, 0 or more, (N,).
         num_classes: 10 (the shape) or 100 (the shape and its mark). The class of image i is i modulo num_classes.
+        seed: an integer from 0 to 2**64 - 1.
         show: "all", the image; "scene", the same image with the target erased, which uncovers what is behind it;
             "target", the target alone, on the scene's plain colour.
 
     Returns images `(N, 32, 32, 3)` uint8, labels `(N,)` int64 and masks `(N, 32, 32)` bool, True on exactly the
-    pixels the target covers (whatever is shown). Raises ValueError for another num_classes or show.
+    pixels the target covers, whatever is shown. Raises ValueError for another num_classes or show, or numbers out of
+    range.
     """
     if num_classes not in CLASS_NAMES:
         raise ValueError(f"num_classes={num_classes} is not one of 10 (shapes) and 100 (shapes with marks)")
     if show not in ("all", "scene", "target"):
         raise ValueError(f"show={show!r} is not one of 'all', 'scene' and 'target'")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed={seed} is not from 0 to 2**64 - 1")
     indices = np.asarray(indices, dtype=np.int64)
+    if indices.ndim != 1 or (indices < 0).any():
+        raise ValueError(f"indices of shape {indices.shape} are not a list of integers from 0; use np.arange")
     images = np.empty((len(indices), SIZE, SIZE, 3), np.uint8)
     masks = np.empty((len(indices), SIZE, SIZE), bool)
     for start in range(0, len(indices), CHUNK):
@@ -152,9 +159,7 @@ def draw(indices, num_classes=10, seed=SEED, show="all"):
 def _draw(indices, num_classes, seed, show):
     label, random = indices % num_classes, _Random(seed, indices)
     row, column = (random.integers(TARGET_RADIUS, SIZE - TARGET_RADIUS) for _ in range(2))
-    mask = _place(
-        _target_ranks(), label * 10 // num_classes, random.choose(TARGET_TURNS), random.between(TARGET_AREAS), row, column
-    )
+    mask = _place(_targets(), label * 10 // num_classes, random, random.between(TARGET_AREAS), row, column)
     # What each pixel belongs to: 0 the scene, 1 to 3 a distractor, 4 the target, 5 its mark.
     region = np.zeros(mask.shape, np.uint8)
     for number, distractor in enumerate(_distractors(random, row, column), 1):
@@ -164,7 +169,7 @@ def _draw(indices, num_classes, seed, show):
     if show != "scene":
         region[mask] = 4
         if num_classes == 100:
-            region[_place(_mark_ranks(), label % 10, 0, 1, row, column)] = 5
+            region[_place(_marks(), label % 10, random, 1, row, column)] = 5
     images = _colours(random)[np.arange(len(label))[:, None, None], region]  # (N, 32, 32, 3)
     texture = _texture(random)
     if show == "target":
@@ -205,19 +210,17 @@ class _Random:
     def between(self, limits):
         return self.integers(limits[0], limits[1] + 1)
 
-    def choose(self, items):
-        return self.integers(0, len(items))
-
     def noise(self, amplitude, *shape):
         """(N, *shape) int16 from -amplitude to amplitude, eight to a word."""
         count = math.prod(shape)
-        bytes_ = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]
-        return (((bytes_ * np.uint16(2 * amplitude + 1)) >> 8).astype(np.int16) - amplitude).reshape(-1, *shape)
+        # "<": the same order of bytes on every machine.
+        noise = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]
+        return (((noise * np.uint16(2 * amplitude + 1)) >> 8).astype(np.int16) - amplitude).reshape(-1, *shape)
 
 
 def _colours(random):
     """(N, 6, 3) int16, the colour of each region: a tone, tinted. A distractor never has the scene's tone."""
-    shares = SHARES[random.choose(SHARES)]  # (N, 3): which tone scene, target and mark have
+    shares = SHARES[random.integers(0, len(SHARES))]  # (N, 3): which tone scene, target and mark have
     others = 1 + random.integers(0, 2, 3)  # each distractor has the target's or the mark's
     distractors = np.take_along_axis(shares, others, axis=1)
     tones = TONES[np.concatenate([shares[:, :1], distractors, shares[:, 1:]], axis=1)]
@@ -225,7 +228,7 @@ def _colours(random):
 
 
 def _texture(random):
-    """(N, 32, 32, 3) int16: clouds, interpolated between nodes eight pixels apart, and grain."""
+    """(N, 32, 32, 3) int16, over everything alike: clouds, interpolated between nodes eight pixels apart, and grain."""
     clouds = random.noise(SMOOTH, 5, 5, 3)
     node, way = np.divmod(np.arange(SIZE), 8)
     way = way.astype(np.int16)[:, None]
@@ -249,50 +252,50 @@ def _distractors(random, row, column):
         found.append(free.any(1))
         rows.append(np.take_along_axis(y, first, 1)[:, 0])
         columns.append(np.take_along_axis(x, first, 1)[:, 0])
-        kind, turn = random.choose(DISTRACTORS), random.choose(DISTRACTOR_TURNS)
-        area = random.between(DISTRACTOR_AREAS) * found[-1]
-        yield _place(_distractor_ranks(), kind, turn, area, rows[-1], columns[-1])
+        kind, area = random.integers(0, len(DISTRACTORS)), random.between(DISTRACTOR_AREAS) * found[-1]
+        yield _place(_distractor_ranks(), kind, random, area, rows[-1], columns[-1])
 
 
-def _place(ranks, kind, turn, area, row, column):
-    """(N, 32, 32) bool: the `area` first pixels of the window ranks[kind, turn], centred on (row, column)."""
-    size = ranks.shape[-1]
+def _place(ranks, kind, random, area, row, column):
+    """(N, 32, 32) bool: the `area` first pixels of a window ranks[kind, a random pose], centred on (row, column)."""
+    pose, size = random.integers(0, ranks.shape[1]), ranks.shape[-1]
     y = np.clip(np.arange(SIZE) - row[:, None] + size // 2, 0, size - 1)[:, :, None]
     x = np.clip(np.arange(SIZE) - column[:, None] + size // 2, 0, size - 1)[:, None, :]
-    kind, turn, area = (np.reshape(value, (-1, 1, 1)) for value in (kind, turn, area))
-    return ranks[kind, turn, y, x] < area
+    return ranks[kind[:, None, None], pose[:, None, None], y, x] < np.reshape(area, (-1, 1, 1))
 
 
-def _ranks(shapes, radius, turns, plate=0):
-    """(shapes, turns, 2 radius + 3, 2 radius + 3) int16: the order in which a shape takes its window's pixels.
+def _ranks(shapes, radius, turns, shifts, plate=0):
+    """(shapes, poses, window, window) int16: in which order each shape takes its window's pixels, by turn and shift.
 
-    The window has a rim of one pixel that no shape ever takes; each shape begins with the middle `plate` pixels
-    square.
+    The window is 2 radius + 1 pixels wide and has a rim of one pixel that is never taken; the square of `plate`
+    pixels in its middle is taken before all others.
     """
+    poses = list(itertools.product(turns, shifts, shifts))
+    ranks = np.full((len(shapes), len(poses), 2 * radius + 3, 2 * radius + 3), np.iinfo(np.int16).max, np.int16)
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    ranks = np.full((len(shapes), len(turns), 2 * radius + 3, 2 * radius + 3), np.iinfo(np.int16).max, np.int16)
-    for i, shape in enumerate(shapes):
-        for j, degrees in enumerate(turns):
-            cosine = round(1024 * math.cos(math.radians(degrees)))
-            sine = round(1024 * math.sin(math.radians(degrees)))
-            levels = shape((x * cosine + y * sine) >> 2, (y * cosine - x * sine) >> 2)  # 256 to a pixel
-            levels = np.where(_square(x, y) <= (plate - 1) // 2, np.iinfo(np.int64).min, levels) if plate else levels
-            order = np.argsort(levels, axis=None, kind="stable")
-            ranks[i, j, 1:-1, 1:-1].flat[order] = np.arange(order.size)
+    last = _square(x, y) > (plate - 1) // 2
+    for pose, (degrees, down, right) in enumerate(poses):
+        cosine, sine = (round(1024 * f(math.radians(degrees))) for f in (math.cos, math.sin))
+        v, u = 16 * y - down, 16 * x - right
+        u, v = (u * cosine + v * sine) >> 6, (v * cosine - u * sine) >> 6  # 256 to a pixel
+        for kind, shape in enumerate(shapes):
+            # Of equals, those in the middle come first, so that no side is preferred.
+            order = np.lexsort([levels.ravel() for levels in (_disc(u, v), shape(u, v), last)])
+            ranks[kind, pose, 1:-1, 1:-1].flat[order] = np.arange(order.size)
     return ranks
 
 
 @functools.cache
-def _target_ranks():
-    return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, plate=5)
+def _targets():
+    return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, SHIFTS, plate=5)
 
 
 @functools.cache
 def _distractor_ranks():
-    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS)
+    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS, shifts=(-2, 6))
 
 
 @functools.cache
-def _mark_ranks():
-    marks = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()])
-    return np.pad(marks.reshape(-1, 1, 5, 5), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)
+def _marks():
+    absent = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()]).reshape(-1, 1, 5, 5)
+    return np.pad(absent, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)

@@ -34,9 +34,7 @@ def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=N
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        model = BUILDERS[kind](
-            variant, num_classes=dataset.num_classes, **dataset.statistics(), **(overrides or {})
-        )
+        model = BUILDERS[kind](variant, num_classes=dataset.num_classes, **dataset.statistics(), **(overrides or {}))
     finally:
         keras.config.set_dtype_policy(policy)
     _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
@@ -53,9 +51,7 @@ def main(arguments=None):
     parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
     parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
     parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
-    parser.add_argument(
-        "--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME"
-    )
+    parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
     parser.add_argument(
         "--set",
@@ -66,33 +62,21 @@ def main(arguments=None):
     )
     for field in dataclasses.fields(training.Recipe):
         option = "--" + field.name.replace("_", "-")
-        kind = {"augmentation": lambda text: tuple(filter(None, text.split(",")))}.get(
-            field.name, type(field.default)
-        )
-        parser.add_argument(
-            option, type=kind, help=f"of the recipe; the model's own if not given ({field.name})"
-        )
+        kind = {"augmentation": lambda text: tuple(filter(None, text.split(",")))}.get(field.name, type(field.default))
+        parser.add_argument(option, type=kind, help=f"of the recipe; the model's own if not given ({field.name})")
     options = parser.parse_args(arguments)
     changes = {f.name: getattr(options, f.name) for f in dataclasses.fields(training.Recipe)}
     try:
-        recipe = training.recipe(
-            options.model, options.variant, **{k: v for k, v in changes.items() if v is not None}
-        )
-        overrides = {
-            name: _literal(value) for name, _, value in (item.partition("=") for item in options.set)
-        }
+        recipe = training.recipe(options.model, options.variant, **{k: v for k, v in changes.items() if v is not None})
+        overrides = {name: _literal(value) for name, _, value in (item.partition("=") for item in options.set)}
     except ValueError as error:
         parser.error(str(error))
     name = options.name or f"{options.model}-{options.dataset}-{options.variant}"
     directory = options.directory or Path("_build/runs") / name
     if directory.exists() and not options.resume:
         parser.error(f"{directory} holds a run already; add --resume to go on with it, or delete it")
-    record = train(
-        options.model, data.load(options.dataset), options.variant, recipe, name, overrides, directory
-    )
-    print(
-        f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}"
-    )
+    record = train(options.model, data.load(options.dataset), options.variant, recipe, name, overrides, directory)
+    print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)
 
 

@@ -167,9 +167,7 @@ def fit(model, dataset, recipe, directory=None, callbacks=(), verbose=True):
         _claim(Path(directory), model, dataset, recipe)
         # Behind the journal, so that every epoch that is backed up is also in the history.
         backup = str(Path(directory) / "backup")
-        steps.append(
-            keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False)
-        )
+        steps.append(keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False))
     if best:
         steps.append(best)
     if recipe.ema:

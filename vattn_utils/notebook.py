@@ -1,0 +1,167 @@
+"""What only a chapter needs: its profile, prose that quotes numbers, source listings and figures.
+
+Everything shown here is an output, so that it reads the same on GitHub, in Colab and in the book, and is verified
+with the rest. Import this module before Keras: it tells TensorFlow to keep its log to itself.
+"""
+
+import base64
+import inspect
+import io
+import logging
+import os
+import tempfile
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Read when TensorFlow is imported. What it says about the machine would stand in the committed outputs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+
+from vattn_utils import fingerprint
+
+PROFILES = {
+    "published": "real CIFAR images, the recorded run; nothing is trained here.",
+    "quick": "the embedded shapes instead of CIFAR, a short run trained here and now.",
+    "full": "real CIFAR images, trained here from scratch with the recorded recipe.",
+}
+
+QUICK_IMAGES = 2000  # what a chapter trains on in the quick profile
+
+STYLE = {
+    "figure.dpi": 110,
+    "figure.facecolor": "white",  # so that labels stay readable on a dark page
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter's name and the profile it runs in: `published`, `quick` or `full`."""
+
+    name: str
+    profile: str
+    # Where quick runs are recorded: it goes when the chapter does.
+    _folder: tempfile.TemporaryDirectory = field(default_factory=tempfile.TemporaryDirectory, repr=False)
+
+    @property
+    def published(self):
+        return self.profile == "published"
+
+    @property
+    def quick(self):
+        return self.profile == "quick"
+
+    @property
+    def full(self):
+        return self.profile == "full"
+
+    def data(self, name):
+        """The `data.Dataset` called "cifar10" or "cifar100"; in the quick profile shapes with as many classes."""
+        from vattn_utils import data
+
+        if not self.quick:
+            return data.load(name)
+        return data.load(name.replace("cifar", "shapes")).take(QUICK_IMAGES)
+
+    def run(self, kind, dataset, variant="book", suffix="", root=None, **overrides):
+        """The run that the chapter speaks of, as a `records.Record`.
+
+        Published: the recorded one, `<kind>-<dataset>-<variant><suffix>`. Quick: the same architecture, trained here
+        by the same loop for two short epochs. Full: trained here by the recorded recipe.
+
+        Args:
+            kind: "vit", "eanet" or "patch_convnet".
+            dataset: what `data` returned.
+            suffix: of the record's name, for example "-self".
+            root: where a full run's record is written; None means `_build/records`.
+            overrides: of the model's `build`, where a run is trained here.
+        """
+        from vattn_utils import records, train, training
+
+        name = f"{kind}-{dataset.name}-{variant}{suffix}"
+        if self.published:
+            return records.load(name)
+        if self.full:
+            recipe = records.load(name).recipe
+            return train.train(kind, dataset, variant, recipe, name, overrides, root=root or Path("_build/records"))
+        recipe = training.recipe(kind, variant, epochs=2, batch_size=64, validation=QUICK_IMAGES // 5)
+        return train.train(kind, dataset, variant, recipe, name, overrides, root=self._folder.name)
+
+
+def open_chapter(name, profile, seed=0):
+    """Begin a chapter: choose the profile, set the picture style, seed all random numbers, say what is run.
+
+    Args:
+        name: the chapter's file name without suffix.
+        profile: the literal of the parameters cell. $VATTN_PROFILE, where it is set, takes its place.
+        seed: of Python, NumPy and Keras.
+
+    Returns a `Chapter`. Raises ValueError for a profile that does not exist.
+    """
+    source = "$VATTN_PROFILE" if os.environ.get("VATTN_PROFILE") else "the parameters cell"
+    profile = os.environ.get("VATTN_PROFILE") or profile
+    if profile not in PROFILES:
+        raise ValueError(f"profile={profile!r} (from {source}) does not exist; use one of {', '.join(PROFILES)}")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    plt.rcParams.update(STYLE)
+
+    import keras  # not before the environment is set above
+
+    keras.utils.set_random_seed(seed)
+    print(f"Profile {profile}: {PROFILES[profile]}")
+    return Chapter(name, profile)
+
+
+def say(text):
+    """Display Markdown: prose that quotes numbers, so that the numbers are computed and not typed."""
+    text = textwrap.dedent(text).strip()
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def show(obj):
+    """Display the source of a class, function, method or module: the code that runs in this kernel."""
+    source = textwrap.dedent(inspect.getsource(obj)).rstrip()
+    fence = "````" if "```" in source else "```"
+    display({"text/markdown": f"{fence}python\n{source}\n{fence}", "text/plain": source}, raw=True)
+
+
+def figure(fig, caption, alt):
+    """Display a Matplotlib figure with its caption below it, and close it.
+
+    Args:
+        fig: a `matplotlib.figure.Figure`.
+        caption: Markdown that says what to see in it.
+        alt: plain text that says what is in it, for those who cannot see it.
+
+    The PNG carries `alt` in its output metadata, and the fingerprint of what it draws beside it. Raises ValueError
+    for an empty caption or alt text.
+    """
+    for name, text in {"caption": caption, "alt": alt}.items():
+        if not text or not text.strip():
+            raise ValueError(f"{name}={text!r} is empty; say what {'to see' if name == 'caption' else 'is drawn'}")
+    caption, alt = (" ".join(text.split()) for text in (caption, alt))
+    drawn = fingerprint.of_figure(fig)
+    png = io.BytesIO()
+    # Without the name of the software: the same figure is the same file.
+    fig.savefig(png, format="png", dpi=plt.rcParams["figure.dpi"], bbox_inches="tight", metadata={"Software": None})
+    plt.close(fig)
+    data = {
+        "image/png": base64.b64encode(png.getvalue()).decode(),
+        "text/plain": alt,
+        fingerprint.MIME: drawn,
+    }
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    say(f"**Figure.** {caption}")

@@ -1,0 +1,232 @@
+"""Still pictures: NumPy arrays in, a Matplotlib figure out.
+
+One colour map for attention everywhere (`ATTENTION`), one scale in each figure. Nothing here knows a model.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+
+from vattn_utils.attention import to_image_size
+
+ATTENTION = "magma"
+SLOTS = ListedColormap(plt.get_cmap("tab20").colors)
+
+
+def images(pictures, titles=None, columns=8, size=1.3):
+    """A grid of `(N, H, W, 3)` images, 0 to 255, each under its title."""
+    figure, axes = _grid(len(pictures), columns, size)
+    for index, (axis, picture) in enumerate(zip(axes, pictures, strict=False)):
+        axis.imshow(_pixels(picture))
+        if titles is not None:
+            axis.set_title(titles[index], fontsize=8)
+    return figure
+
+
+def pairs(before, after, names=("before", "after"), size=1.3):
+    """Two rows of images `(N, H, W, 3)`, 0 to 255: the same images before and after something was done to them."""
+    figure, axes = plt.subplots(2, len(before), figsize=(size * len(before), 2.2 * size), squeeze=False)
+    for row, (name, pictures) in enumerate(zip(names, (before, after), strict=True)):
+        for axis, picture in zip(axes[row], pictures, strict=True):
+            axis.imshow(_pixels(picture))
+            _bare(axis)
+        axes[row][0].set_ylabel(name)
+    return figure
+
+
+def patches(flat, grid, patch_size, size=3.2):
+    """Flattened patches `(N, P * P * 3)`, 0 to 255, of one image, set apart in their places on `grid`."""
+    rows, columns = grid
+    gap = dict(wspace=0.08, hspace=0.08)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size, size * rows / columns), squeeze=False, layout="none", gridspec_kw=gap
+    )
+    for axis, patch in zip(axes.flat, np.asarray(flat), strict=True):
+        axis.imshow(_pixels(patch.reshape(patch_size, patch_size, 3)))
+        _bare(axis)
+    return figure
+
+
+def curves(history, quantities=("loss", "accuracy"), chance=None):
+    """Training and validation curves, one panel a quantity, from a history of lists (`training.Run.history`).
+
+    chance: {quantity: value} drawn as a dotted line.
+    """
+    figure, axes = plt.subplots(1, len(quantities), figsize=(4.2 * len(quantities), 3), squeeze=False)
+    for axis, quantity in zip(axes[0], quantities, strict=True):
+        epochs = np.arange(1, len(history[quantity]) + 1)
+        axis.plot(epochs, history[quantity], "o-", markersize=3, label="training")
+        axis.plot(epochs, history[f"val_{quantity}"], "s-", markersize=3, label="validation")
+        if chance and quantity in chance:
+            axis.axhline(chance[quantity], linestyle=":", color="grey", label="chance")
+        axis.set(xlabel="epoch", ylabel=quantity)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    return figure
+
+
+def compare(histories, quantity="val_accuracy"):
+    """One quantity of several histories, {name: history}, in one panel."""
+    figure, axis = plt.subplots(figsize=(5, 3.2))
+    for (name, history), marker in zip(histories.items(), "os^Dv", strict=False):
+        axis.plot(np.arange(1, len(history[quantity]) + 1), history[quantity], f"{marker}-", markersize=3, label=name)
+    axis.set(xlabel="epoch", ylabel=quantity.replace("val_", "validation "))
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
+    return figure
+
+
+def schedule(rates):
+    """The learning rate at each step, `(steps,)`."""
+    figure, axis = plt.subplots(figsize=(4.6, 2.6))
+    axis.plot(np.arange(len(rates)), rates)
+    axis.set(xlabel="step", ylabel="learning rate")
+    return figure
+
+
+def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear"):
+    """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`, all on one scale."""
+    maps = np.asarray(maps)
+    figure, axes = _grid(2 * len(pictures), 2 * (columns // 2), size)
+    top = maps.max()
+    for index, picture in enumerate(pictures):
+        plain, covered = axes[2 * index], axes[2 * index + 1]
+        plain.imshow(_pixels(picture))
+        if titles is not None:
+            plain.set_title(titles[index], fontsize=8)
+        drawn = _cover(covered, picture, maps[index], top, method)
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
+    return figure
+
+
+def heads_by_layers(picture, layers, query, size=1.3):
+    """Where one token looks: a row for each layer, a column for each head, over one image.
+
+    Args:
+        picture: `(H, W, 3)`, 0 to 255.
+        layers: a list, one entry a layer, of maps `(heads, queries, rows, columns)`.
+        query: (row, column) of the patch that looks; it is marked.
+    """
+    rows, columns = layers[0].shape[-2:]
+    prefix = layers[0].shape[1] - rows * columns
+    index = prefix + query[0] * columns + query[1]
+    depth, heads = len(layers), len(layers[0])
+    figure, axes = plt.subplots(depth, heads, figsize=(size * heads + 0.8, size * depth), squeeze=False)
+    top = max(layer[:, index].max() for layer in layers)
+    height, width = picture.shape[:2]
+    for layer in range(depth):
+        for head in range(heads):
+            drawn = _cover(axes[layer][head], picture, layers[layer][head, index], top, "nearest")
+            axes[layer][head].plot(
+                (query[1] + 0.5) * width / columns - 0.5, (query[0] + 0.5) * height / rows - 0.5,
+                "s", markersize=5, markerfacecolor="none", markeredgecolor="cyan",
+            )  # fmt: skip
+            if layer == 0:
+                axes[layer][head].set_title(f"head {head}", fontsize=8)
+        axes[layer][0].set_ylabel(f"layer {layer}", fontsize=8)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, label="attention")
+    return figure
+
+
+def slots(picture, maps, usage=None, columns=8, size=1.2):
+    """Slot maps `(S, rows, columns)` of external attention over one image, all on one scale.
+
+    usage: share of all attention that each slot gets, `(S,)`; it stands in the title, and the most used come first.
+    """
+    order = np.argsort(-usage) if usage is not None else np.arange(len(maps))
+    figure, axes = _grid(len(maps), columns, size)
+    top = maps.max()
+    for axis, slot in zip(axes, order, strict=False):
+        drawn = _cover(axis, picture, maps[slot], top, "nearest")
+        axis.set_title(f"slot {slot}" + (f"  {usage[slot]:.1%}" if usage is not None else ""), fontsize=7)
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="share of the slot")
+    return figure
+
+
+def segmentation(pictures, winners, size=1.6):
+    """Images `(N, H, W, 3)` above the winning slot of each token, `(N, rows, columns)`; the colours only tell apart."""
+    figure, axes = plt.subplots(2, len(pictures), figsize=(size * len(pictures), 2.1 * size), squeeze=False)
+    for column, (picture, winner) in enumerate(zip(pictures, winners, strict=True)):
+        axes[0][column].imshow(_pixels(picture))
+        axes[1][column].imshow(winner % SLOTS.N, cmap=SLOTS, vmin=0, vmax=SLOTS.N - 1, interpolation="nearest")
+        axes[1][column].set_title(f"{len(np.unique(winner))} slots", fontsize=8)
+    for axis in axes.flat:
+        _bare(axis)
+    return figure
+
+
+def class_maps(picture, maps, names, scores=None, columns=5, size=1.6):
+    """One map for each class, `(K, rows, columns)`, over one image, all on one scale.
+
+    scores: `(K,)` shown beside the class names, for example probabilities.
+    """
+    figure, axes = _grid(len(maps), columns, size)
+    for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
+        drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8)
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
+    return figure
+
+
+def forming(pictures, epochs, maps, size=1.3):
+    """Attention forming over training: a row for each image, a column for each epoch.
+
+    Args:
+        pictures: `(B, H, W, 3)`, 0 to 255.
+        epochs: `(E,)`.
+        maps: `(E, B, rows, columns)`; all on one scale.
+    """
+    maps = np.asarray(maps, "float32")
+    count = len(pictures)
+    figure, axes = plt.subplots(
+        count, len(epochs) + 1, figsize=(size * (len(epochs) + 1) + 0.8, size * count), squeeze=False
+    )
+    for row, picture in enumerate(pictures):
+        axes[row][0].imshow(_pixels(picture))
+        _bare(axes[row][0])
+        for column, epoch in enumerate(epochs):
+            axis = axes[row][column + 1]
+            drawn = _cover(axis, picture, maps[column, row], maps.max(), "bilinear")
+            if row == 0:
+                axis.set_title(f"epoch {epoch}", fontsize=8)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, label="attention")
+    return figure
+
+
+def matrix(values, xlabel, ylabel, title="", size=3.2):
+    """One matrix as a picture with its scale, for example attention `(queries, keys)` or a likeness of positions."""
+    figure, axis = plt.subplots(figsize=(size * 1.25, size))
+    drawn = axis.imshow(values, cmap=ATTENTION, aspect="auto", interpolation="nearest")
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    figure.colorbar(drawn, ax=axis)
+    return figure
+
+
+def _cover(axis, picture, values, top, method):
+    """Draw `picture` in grey and `values` over it, from 0 to `top`."""
+    picture = _pixels(picture)
+    axis.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+    drawn = axis.imshow(
+        to_image_size(values, picture.shape[:2], method), cmap=ATTENTION, vmin=0, vmax=top, alpha=0.65
+    )  # fmt: skip
+    _bare(axis)
+    return drawn
+
+
+def _grid(count, columns, size):
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, 1.12 * size * rows), squeeze=False)
+    for axis in axes.flat:
+        _bare(axis)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes.flat[:count]
+
+
+def _bare(axis):
+    axis.set(xticks=[], yticks=[])
+
+
+def _pixels(picture):
+    return np.clip(np.rint(np.asarray(picture)), 0, 255).astype("uint8")
