@@ -1,7 +1,7 @@
 """What only a chapter needs: its profile, prose that quotes numbers, source listings and figures.
 
 Everything shown here is an output, so that it reads the same on GitHub, in Colab and in the book, and is verified
-with the rest. Import this module before Keras: it tells TensorFlow to keep its log to itself.
+with the rest. Import this module before Keras: it imports it without the log of TensorFlow.
 """
 
 import base64
@@ -11,17 +11,35 @@ import logging
 import os
 import tempfile
 import textwrap
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-# Read when TensorFlow is imported. What it says about the machine would stand in the committed outputs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 import matplotlib.pyplot as plt
 from IPython.display import display
 
 from vattn_utils import fingerprint
+
+
+@contextmanager
+def _quiet():
+    """Send what libraries write to the file descriptor of stderr to nowhere; exceptions still arrive."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+# What TensorFlow says about the machine would stand in the committed outputs. These are read when it is imported, but
+# it logs a few lines before it reads them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+with _quiet():
+    import keras
 
 PROFILES = {
     "published": "real CIFAR images, the recorded run; nothing is trained here.",
@@ -117,9 +135,6 @@ def open_chapter(name, profile, seed=0):
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     plt.rcParams.update(STYLE)
-
-    import keras  # not before the environment is set above
-
     keras.utils.set_random_seed(seed)
     print(f"Profile {profile}: {PROFILES[profile]}")
     return Chapter(name, profile)

@@ -19,13 +19,14 @@ CHUNK = 500  # images drawn at once: bounds the memory, changes nothing else
 TARGET_RADIUS, TARGET_AREAS = 8, (80, 104)  # pixels: a target stays within its window of 17 x 17
 DISTRACTOR_RADIUS, DISTRACTOR_AREAS = 5, (24, 36)
 CLEARANCE = 13  # from centre to centre, so that no distractor touches the target
-TARGET_TURNS, DISTRACTOR_TURNS = range(-12, 13, 3), range(0, 360, 15)  # degrees
-SHIFTS = range(-6, 7, 4)  # sixteenths of a pixel, down and to the right
+TARGET_TURNS, DISTRACTOR_TURNS = range(-12, 13), range(0, 360, 15)  # degrees
+# Sixteenths of a pixel, down and to the right: coarser, and the fraction of its centre would tell a shape.
+TARGET_SHIFTS, DISTRACTOR_SHIFTS = range(-7, 8, 2), (-4, 4)
 
-# The three tones that scene, target and mark share out among them, each pixel at most 47 away from its tone. As the
-# share-out is random, each of the three is as often light as dark and the mean of all images is the same.
+# Scene, target and mark share three tones out among them at random: each is as often light as dark, so the mean of a
+# pixel says nothing of what covers it. Tint, clouds and grain keep a pixel within 47 of its tone: nothing is clipped.
 TONES = np.array([48, 128, 208], np.int16)
-TINT, SMOOTH, ROUGH = 24, 15, 8
+TINT, CLOUDS, GRAIN = 24, 15, 8
 SHARES = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 
 # A shape is a function from coordinates (u to the right, v down) to a level; the image takes as many of the window's
@@ -159,7 +160,7 @@ def draw(indices, num_classes=10, seed=SEED, show="all"):
 def _draw(indices, num_classes, seed, show):
     label, random = indices % num_classes, _Random(seed, indices)
     row, column = (random.integers(TARGET_RADIUS, SIZE - TARGET_RADIUS) for _ in range(2))
-    mask = _place(_targets(), label * 10 // num_classes, random, random.between(TARGET_AREAS), row, column)
+    mask = _place(_target_ranks(), label * 10 // num_classes, random, random.between(TARGET_AREAS), row, column)
     # What each pixel belongs to: 0 the scene, 1 to 3 a distractor, 4 the target, 5 its mark.
     region = np.zeros(mask.shape, np.uint8)
     for number, distractor in enumerate(_distractors(random, row, column), 1):
@@ -169,7 +170,7 @@ def _draw(indices, num_classes, seed, show):
     if show != "scene":
         region[mask] = 4
         if num_classes == 100:
-            region[_place(_marks(), label % 10, random, 1, row, column)] = 5
+            region[_place(_mark_ranks(), label % 10, random, 1, row, column)] = 5
     images = _colours(random)[np.arange(len(label))[:, None, None], region]  # (N, 32, 32, 3)
     texture = _texture(random)
     if show == "target":
@@ -215,7 +216,7 @@ class _Random:
         count = math.prod(shape)
         # "<": the same order of bytes on every machine.
         noise = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]
-        return (((noise * np.uint16(2 * amplitude + 1)) >> 8).astype(np.int16) - amplitude).reshape(-1, *shape)
+        return ((noise.astype(np.int16) * (2 * amplitude + 1) >> 8) - amplitude).reshape(-1, *shape)
 
 
 def _colours(random):
@@ -229,13 +230,13 @@ def _colours(random):
 
 def _texture(random):
     """(N, 32, 32, 3) int16, over everything alike: clouds, interpolated between nodes eight pixels apart, and grain."""
-    clouds = random.noise(SMOOTH, 5, 5, 3)
+    clouds = random.noise(CLOUDS, 5, 5, 3)
     node, way = np.divmod(np.arange(SIZE), 8)
     way = way.astype(np.int16)[:, None]
     clouds = clouds[:, :, node] * (8 - way) + clouds[:, :, node + 1] * way  # (N, 5, 32, 3)
     way = way[..., None]
     clouds = clouds[:, node] * (8 - way) + clouds[:, node + 1] * way  # (N, 32, 32, 3)
-    return (clouds >> 6) + random.noise(ROUGH, SIZE, SIZE, 3)
+    return (clouds >> 6) + random.noise(GRAIN, SIZE, SIZE, 3)
 
 
 def _distractors(random, row, column):
@@ -286,16 +287,16 @@ def _ranks(shapes, radius, turns, shifts, plate=0):
 
 
 @functools.cache
-def _targets():
-    return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, SHIFTS, plate=5)
+def _target_ranks():
+    return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, TARGET_SHIFTS, plate=5)
 
 
 @functools.cache
 def _distractor_ranks():
-    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS, shifts=(-2, 6))
+    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS, DISTRACTOR_SHIFTS)
 
 
 @functools.cache
-def _marks():
+def _mark_ranks():
     absent = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()]).reshape(-1, 1, 5, 5)
     return np.pad(absent, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)

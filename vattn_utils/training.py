@@ -178,6 +178,7 @@ def fit(model, dataset, recipe, directory=None, callbacks=(), verbose=True):
         validation_data=(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
         validation_batch_size=500,
         callbacks=[*steps, *callbacks],
+        shuffle=False,  # Keras would draw an order of its own over that of `Batches`
         verbose=1 if terminal else 0,
     )
     if best:

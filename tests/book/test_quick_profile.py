@@ -1,0 +1,23 @@
+"""Every chapter runs in the quick profile: no network, 90 seconds, 4 GiB. `make quick` calls this."""
+
+import pytest
+
+from verification.execute import ROOT, Limits, chapters, execute_chapter
+
+QUICK = Limits(seconds=90, bytes=4 * 2**30)
+
+
+@pytest.mark.parametrize("chapter", chapters())
+def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatch, tmp_path, record_property):
+    # Without a place to find CIFAR in: the quick profile must not need it.
+    monkeypatch.setenv("VATTN_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    executed, execution = execute_chapter(chapter, "quick", limits=QUICK, force=True)
+    record_property("execution", str(execution))
+    assert executed.is_relative_to(ROOT / "_build" / "executed")
+    assert 0 < execution.peak_bytes <= QUICK.bytes
+    assert execution.seconds <= QUICK.seconds
+
+
+def test_the_table_of_contents_names_chapters():
+    assert chapters()

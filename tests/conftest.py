@@ -1,0 +1,37 @@
+"""Small things that many tests need. TensorFlow keeps its log to itself."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def pictures(random):
+    """Four uint8 images of 8 x 8 pixels."""
+    return random.integers(0, 256, (4, 8, 8, 3), dtype="uint8")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A data set of 8 x 8 images in 4 classes that differ in brightness, so that something can be learned."""
+    from vattn_utils.data import Dataset
+
+    random = np.random.default_rng(1)
+
+    def split(count):
+        labels = random.integers(0, 4, count)
+        images = random.integers(0, 64, (count, 8, 8, 3)) + 48 * labels[:, None, None, None]
+        return images.astype("uint8"), labels
+
+    (x_train, y_train), (x_test, y_test) = split(96), split(40)
+    names = ("night", "dusk", "day", "noon")
+    return Dataset("tiny", x_train, y_train, x_test, y_test, class_names=names, digest="tiny")

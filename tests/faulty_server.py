@@ -1,0 +1,142 @@
+"""A web server on 127.0.0.1 that fails when it is told to, and miniature copies of CIFAR for it to serve."""
+
+import hashlib
+import io
+import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+
+class FaultyServer(ThreadingHTTPServer):
+    """Serves `files`, a dictionary of paths and bytes, with one of `faults[path]` spent on each request.
+
+    A fault is "missing" (404), "broken" (half of the body, then the connection closes), "stalled" (half, then silence
+    until the server closes) or "dripping" (a byte now and then). `ranges=False` is a server that knows no ranges.
+    `requests` is the list of (path, Range header) that came in.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, files=(), ranges=True):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files, self.ranges, self.faults, self.requests = dict(files), ranges, {}, []
+        self.closing = threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+    def handle_error(self, *_):
+        """A client that goes away is what the tests want."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server, wanted = self.server, self.headers["Range"]
+        server.requests.append((self.path, wanted))
+        faults = server.faults.get(self.path, [])
+        fault = faults.pop(0) if faults else None
+        if fault == "missing" or self.path not in server.files:
+            return self.send_error(404)
+        content, start = server.files[self.path], 0
+        version = f'"{hashlib.sha256(content).hexdigest()}"'
+        if server.ranges and wanted and self.headers["If-Range"] in (None, version):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("ETag", version)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if fault == "dripping":
+            for i in range(len(body)):
+                self.wfile.write(body[i : i + 1])
+                self.wfile.flush()
+                if server.closing.wait(0.02):
+                    return None
+        elif fault:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            if fault == "stalled":
+                server.closing.wait(30)
+        else:
+            self.wfile.write(body)
+        return None
+
+
+def miniature(num_classes, seed=0):
+    """x_train, y_train, x_test, y_test of 20 and 10 random images: a data set in nothing but its layout."""
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in (("train", 20), ("test", 10)):
+        arrays[f"x_{split}"] = random.integers(0, 256, (count, 32, 32, 3), dtype="uint8")
+        arrays[f"y_{split}"] = random.integers(0, num_classes, count)
+    return arrays
+
+
+def archive(members):
+    """A .tar.gz, as bytes, of a dictionary of paths and contents."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), int(time.time())
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def planes(images):
+    """(N, 32, 32, 3) -> (N, 3072), a plane of each colour, as the original archives have them."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), -1)
+
+
+def python_archive(arrays, names=("data_batch_1", "test_batch"), key=b"labels"):
+    batches = (_python_2_batch(arrays[f"x_{split}"], arrays[f"y_{split}"], key) for split in ("train", "test"))
+    return archive({f"batches/{name}": batch for name, batch in zip(names, batches, strict=True)})
+
+
+def _python_2_batch(images, labels, key):
+    """The pickle that Python 2 and the NumPy of 2009 made of a batch, opcode by opcode; no Python 3 writes it."""
+    content = planes(images).tobytes()
+    shape = b"K" + bytes([len(images)]) + b"M" + (3072).to_bytes(2, "little") + b"\x86"
+    kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
+    return (
+        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        + (b"(K\x01" + shape + kind + b"\x89T" + len(content).to_bytes(4, "little") + content + b"tb")
+        + (b"U" + bytes([len(key)]) + key + b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"eu.")
+    )
+
+
+def binary_archive(arrays, names=("data_batch_1.bin", "test_batch.bin"), superclass=False):
+    def records(split):
+        labels = arrays[f"y_{split}"].astype(np.uint8)[:, None]
+        return np.hstack([*([labels // 5] if superclass else []), labels, planes(arrays[f"x_{split}"])]).tobytes()
+
+    return archive({f"bin/{name}": records(split) for name, split in zip(names, ("train", "test"), strict=True)})
+
+
+def png_archive(arrays, class_names):
+    from PIL import Image
+
+    members = {}
+    for split in ("train", "test"):
+        for i, (image, label) in enumerate(zip(arrays[f"x_{split}"], arrays[f"y_{split}"], strict=True)):
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "PNG")
+            members[f"set/{split}/{class_names[label]}/{i}.png"] = file.getvalue()
+    return archive(members)

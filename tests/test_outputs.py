@@ -1,0 +1,145 @@
+"""Two lists of outputs are the same, or a readable difference says where they are not."""
+
+import pytest
+from nbformat.v4 import new_output
+
+from verification.outputs import Tolerance, compare, tolerance_of
+
+FIGURE = "application/vnd.vattn.figure+json"
+
+
+def printed(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def displayed(**data):
+    mimes = {
+        "plain": "text/plain",
+        "html": "text/html",
+        "markdown": "text/markdown",
+        "png": "image/png",
+        "drawn": FIGURE,
+    }
+    return new_output("display_data", {mimes[key]: value for key, value in data.items()})
+
+
+def same(expected, found, **tolerance):
+    return not compare([printed(expected)], [printed(found)], Tolerance(**tolerance))
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("loss 2.3456", "loss 2.3460"),
+        ("top-1 43.91 %", "top-1 43.95 %"),
+        ("lr 1e-3", "lr 1.0005e-03"),
+        ("1,234.5 images/s", "1,235.0 images/s"),
+        ("[0.5    0.25]", "[0.5001 0.25  ]"),
+        ("[ 1e-09  0.5]", "[-1e-09  0.5]"),
+        ("difference 1.2e-07", "difference 3.0e-07"),
+        ("-0.5", "−0.5"),
+        ("nan inf", "nan inf"),
+        ("no number", "no number"),
+    ],
+)
+def test_decimals_within_the_tolerance_are_the_same(expected, found):
+    assert same(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("loss 2.3456", "loss 2.3490"),
+        ("top-1 43.91 %", "top-1 44.01 %"),
+        ("lr 1e-3", "lr 2e-3"),
+        ("361,380 parameters", "361,381 parameters"),
+        ("21759012", "21759013"),
+        ("epoch 10", "epoch 11"),
+        ("0.5", "-0.5"),
+        ("0.5", "nan"),
+        ("0.5 and 0.6", "0.5"),
+        ("conv2d_1", "conv2d_2"),
+        ("Keras 3.15.1", "Keras 3.15.2"),
+        ("a cat", "a dog"),
+        ("accuracy 0.5", "loss 0.5"),
+        ("(8, 64, 128)", "(8, 128, 64)"),
+    ],
+)
+def test_integers_words_and_larger_differences_are_not(expected, found):
+    assert not same(expected, found)
+
+
+def test_the_tolerance_is_the_cells():
+    assert not same("0.50", "0.52")
+    assert same("0.50", "0.52", rtol=0.05)
+    assert same("0.50", "0.52", rtol=0, atol=0.021)
+    assert not same("0.5000", "0.5001", rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "verify", [{"rtol": "1"}, {"tolerance": 1}, {"rtol": True}, {"atol": -1}, {"rtol": 1}, 0.1, {"atol": None}]
+)
+def test_a_mistyped_tolerance_is_an_error(verify):
+    with pytest.raises(ValueError, match="verify"):
+        tolerance_of({"verify": verify})
+
+
+def test_a_tolerance_comes_from_the_metadata():
+    assert tolerance_of({"verify": {"rtol": 0.05}, "tags": []}) == Tolerance(rtol=0.05)
+    assert tolerance_of({}) == Tolerance()
+
+
+@pytest.mark.parametrize("key", ["plain", "html", "markdown"])
+def test_numbers_within_every_kind_of_text_compare(key):
+    table = "<td>0.5012</td>" if key == "html" else "| 0.5012 |"
+    assert not compare([displayed(**{key: table})], [displayed(**{key: table.replace("12", "13")})])
+    assert compare([displayed(**{key: table})], [displayed(**{key: table.replace("0.5", "0.6")})])
+
+
+def test_missing_extra_and_reordered_outputs_differ():
+    one, two = displayed(plain="a"), printed("b")
+    for found in (
+        [],
+        [one],
+        [two, one],
+        [one, two, one],
+        [one, two, two.copy() | {"name": "stderr"}, displayed(html="")],
+    ):
+        assert compare([one, two], found)
+
+
+def test_what_is_printed_in_pieces_is_one_output_but_not_across_a_display():
+    picture = displayed(plain="picture")
+    assert not compare([printed("a\nb\n")], [printed("a\n"), printed("b\n")])
+    assert not compare([printed("a\nb\n")], [printed("a\n"), printed("!", "stderr"), printed("b\n")])
+    assert compare([printed("a\n"), picture, printed("b\n")], [printed("a\n"), printed("b\n"), picture])
+
+
+def test_stderr_and_pixels_are_not_compared():
+    assert not compare([printed("warning", "stderr")], [])
+    assert not compare([displayed(png="AAAA", plain="alt")], [displayed(png="BBBB", plain="alt")])
+    assert compare([displayed(png="AAAA")], [displayed(plain="alt")])  # but a picture must be there
+
+
+def test_the_numbers_of_a_list_in_a_figure_share_the_largest_ones_tolerance():
+    def drawn(numbers, shape):
+        return [displayed(png="", drawn={"axes": [{"images": [{"statistics": numbers, "shape": shape}]}]})]
+
+    expected = drawn([1e-5, 2.0], [8, 8])
+    assert not compare(expected, drawn([3e-5, 2.0], [8, 8]))
+    assert compare(expected, drawn([1e-5, 2.01], [8, 8]))
+    assert compare(expected, drawn([1e-5, 2.0], [8, 9]))
+
+
+def test_a_difference_says_which_number_what_was_expected_found_and_allowed():
+    (difference,) = compare([printed("fine\nloss 0.5, top-1 43.91 %")], [printed("fine\nloss 0.5, top-1 45.00 %")])
+    text = str(difference)
+    for part in ("output 1", "number 3", "line 2", "43.91", "45.00", "1.09", "0.0439"):
+        assert part in text, part
+
+
+def test_a_difference_in_a_figure_says_where_it_is_drawn():
+    expected, found = ([displayed(drawn={"axes": [{"lines": [{"y": {"statistics": [1.0, x]}}]}]})] for x in (2.0, 3.0))
+    (difference,) = compare(expected, found)
+    for part in ("axes 1", "lines 1", "y", "statistics", "2.0", "3.0", "allowed"):
+        assert part in str(difference), part

@@ -1,0 +1,168 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from vattn_utils import records, train, training
+from vattn_utils.records import RecordError
+
+RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
+SIZES = dict(image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16, memory_slots=4)
+
+
+@pytest.fixture(scope="module")
+def root(tiny, tmp_path_factory):
+    """A folder with one record, `eanet-tiny-book`."""
+    folder = tmp_path_factory.mktemp("records")
+    train.train("eanet", tiny, "book", RECIPE, overrides=SIZES, root=folder, watch=2)
+    return folder
+
+
+@pytest.fixture
+def copy(root, tmp_path):
+    import shutil
+
+    return shutil.copytree(root, tmp_path / "records")
+
+
+def test_a_record_gives_the_model_whose_metrics_it_holds(root, tiny):
+    record = records.load("eanet-tiny-book", root)
+    assert training.evaluate(record.model(), tiny.x_test, tiny.y_test) == record.metrics
+
+
+def test_a_record_says_what_was_run(root, tiny):
+    record = records.load("eanet-tiny-book", root)
+    assert record.recipe == RECIPE
+    assert record.config["memory_slots"] == 4
+    assert record.values["digest"] == tiny.digest
+    assert record.values["images_seen"] == 80
+    assert record.provenance["backend"] == keras.backend.backend()
+    assert record.provenance["versions"]["keras"] == keras.__version__
+    assert len(record.history["val_accuracy"]) == 1
+
+
+def test_a_record_holds_the_attention_recorded_in_training(root):
+    recorded = records.load("eanet-tiny-book", root).attention()
+    assert recorded["epoch"].tolist() == [0, 1]
+    assert recorded["mixing"].shape == (2, 2, 16, 4)
+    np.testing.assert_allclose(recorded["pooling"].astype("float32").sum(axis=-1), 1, atol=5e-3)
+
+
+def test_weights_are_stored_in_half_precision_under_their_paths(root):
+    from safetensors.numpy import load_file
+
+    arrays = load_file(root / "eanet-tiny-book" / "model.safetensors")
+    assert {array.dtype for array in arrays.values()} == {np.dtype("float16")}
+    assert "block_0/attention/memory_key" in arrays
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "attention.npz"])
+def test_an_altered_byte_is_found(copy, file):
+    path = copy / "eanet-tiny-book" / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    record = records.load("eanet-tiny-book", copy)
+    with pytest.raises(RecordError, match=f"{file} was altered"):
+        record.model() if file.startswith("model") else record.attention()
+
+
+def test_missing_weights_are_named(copy):
+    (copy / "eanet-tiny-book" / "model.safetensors").unlink()
+    with pytest.raises(RecordError, match=r"lacks model\.safetensors"):
+        records.load("eanet-tiny-book", copy).model()
+
+
+def test_weights_of_another_shape_are_named(copy):
+    path = copy / "eanet-tiny-book" / "record.json"
+    values = json.loads(path.read_text())
+    values["config"]["memory_slots"] = 5
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecordError, match=r"does not fit its model: block_0/attention/memory_key"):
+        records.load("eanet-tiny-book", copy).model()
+
+
+def test_a_record_that_is_not_whole_is_refused(copy):
+    path = copy / "eanet-tiny-book" / "record.json"
+    values = json.loads(path.read_text())
+    del values["history"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecordError, match="lacks history"):
+        records.load("eanet-tiny-book", copy)
+    path.write_text("{")
+    with pytest.raises(RecordError, match="is not JSON"):
+        records.load("eanet-tiny-book", copy)
+
+
+def test_an_unknown_record_lists_those_that_exist(root):
+    with pytest.raises(RecordError, match="no record 'vit-tiny-book'.*there are: eanet-tiny-book"):
+        records.load("vit-tiny-book", root)
+
+
+def test_a_record_that_could_not_be_written_leaves_nothing_and_keeps_the_old_one(copy, tiny, monkeypatch):
+    before = (copy / "eanet-tiny-book" / "record.json").read_text()
+    monkeypatch.setattr(training, "evaluate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train.train("eanet", tiny, "book", RECIPE, overrides=SIZES, root=copy)
+    assert [path.name for path in copy.iterdir()] == ["eanet-tiny-book"]
+    assert (copy / "eanet-tiny-book" / "record.json").read_text() == before
+
+
+def test_the_table_has_a_row_for_each_record(root):
+    heading, row = records.table(root).splitlines()
+    assert heading.split()[:2] == ["record", "parameters"]
+    assert row.startswith("eanet-tiny-book")
+    assert f"{records.load('eanet-tiny-book', root).metrics['top1']:.2%}" in row
+
+
+@pytest.fixture
+def tiny_at_hand(tiny, monkeypatch):
+    monkeypatch.setattr(records.data, "at_hand", lambda name: True)
+    monkeypatch.setattr(records.data, "load", lambda name: tiny)
+
+
+def test_verification_finds_nothing_in_a_whole_record(root, tiny_at_hand):
+    assert records.verify(root) == []
+
+
+def test_verification_finds_a_metric_that_is_not_true(copy, tiny_at_hand):
+    path = copy / "eanet-tiny-book" / "record.json"
+    values = json.loads(path.read_text())
+    values["test"]["top1"] += 0.01
+    path.write_text(json.dumps(values))
+    (fault,) = records.verify(copy)
+    assert fault.startswith("eanet-tiny-book: top1 is")
+
+
+def test_verification_names_an_altered_file(copy, tiny_at_hand):
+    path = copy / "eanet-tiny-book" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    (fault,) = records.verify(copy)
+    assert str(path) in fault
+
+
+def test_the_command_line_trains_and_records(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train.data, "load", lambda name: dataclasses.replace(tiny, name=name))
+    monkeypatch.setenv("VATTN_RECORDS", str(tmp_path / "records"))
+    monkeypatch.chdir(tmp_path)
+    sizes = [f"--set={name}={value}" for name, value in SIZES.items()]
+    arguments = ["eanet", "--dataset", "shapes10", "--epochs", "1", "--batch-size", "16", "--validation", "16", *sizes]
+    train.main(arguments)
+    assert "eanet-shapes10-book: test top-1" in capsys.readouterr().out
+    assert records.load("eanet-shapes10-book").recipe.batch_size == 16
+    assert not (tmp_path / "_build/runs/eanet-shapes10-book").exists()
+
+
+def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["eanet", "--directory", str(tmp_path)])
+    assert "add --resume" in capsys.readouterr().err
+
+
+def test_every_shipped_record_is_whole():
+    for record in records.load_all():
+        assert record.model().count_params() > 0
+        assert record.values["sha256"].keys() >= {"model.safetensors"}
+        assert record.values["model"] in records.MODELS

@@ -1,0 +1,196 @@
+import dataclasses
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from vattn_utils import eanet, training
+from vattn_utils.training import Batches, Recipe
+
+SHORT = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, validation=16, augmentation=("flip",))
+
+
+def model_of(dataset, **overrides):
+    keras.utils.set_random_seed(3)
+    sizes = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16, memory_slots=4, dropout=0.1)
+    return eanet.build("book", num_classes=dataset.num_classes, **{**sizes, **overrides})
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    """Stop the process in the middle of an epoch, as far as a test can."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.place = (epoch, batch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.place:
+            raise Killed
+
+
+def same_history(one, other):
+    assert one.keys() == other.keys()
+    for name in one.keys() - {"seconds"}:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, dict(ema=0.9, select="best"), dict(cutmix=1.0, mixup=0.2)], ids=["plain", "ema and best", "mixing"]
+)
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(tiny, tmp_path, changes):
+    recipe = dataclasses.replace(SHORT, **changes)
+    whole = model_of(tiny)
+    expected = training.fit(whole, tiny, recipe, verbose=False)
+
+    with pytest.raises(Killed):
+        training.fit(model_of(tiny), tiny, recipe, tmp_path / "run", callbacks=[KillAt(1, 2)], verbose=False)
+    resumed = model_of(tiny)
+    resumed.set_weights([np.zeros_like(w) for w in resumed.get_weights()])  # everything must come from the folder
+    run = training.fit(resumed, tiny, recipe, tmp_path / "run", verbose=False)
+
+    same_history(run.history, expected.history)
+    assert run.epoch == expected.epoch
+    for found, weight in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(found, weight, rtol=1e-4, atol=1e-6)
+
+
+def test_a_finished_run_is_found_finished(tiny, tmp_path):
+    first = training.fit(model_of(tiny), tiny, SHORT, tmp_path / "run", verbose=False)
+    again = model_of(tiny)
+    run = training.fit(again, tiny, SHORT, tmp_path / "run", callbacks=[KillAt(0, 0)], verbose=False)
+    assert run.history == first.history
+
+
+def test_the_directory_of_another_run_is_refused(tiny, tmp_path):
+    training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, epochs=1), tmp_path / "run", verbose=False)
+    with pytest.raises(ValueError, match="holds another run"):
+        training.fit(model_of(tiny), tiny, SHORT, tmp_path / "run", verbose=False)
+
+
+def test_training_learns(tiny):
+    model = model_of(tiny)
+    recipe = dataclasses.replace(SHORT, epochs=12, learning_rate=1e-2)
+    training.fit(model, tiny, recipe, verbose=False)
+    assert training.evaluate(model, tiny.x_test, tiny.y_test)["top1"] > 0.6  # chance is 0.25
+
+
+def test_the_model_ends_with_the_best_epochs_weights(tiny):
+    recipe = dataclasses.replace(SHORT, epochs=6, learning_rate=0.05, select="best")
+    model = model_of(tiny)
+    run = training.fit(model, tiny, recipe, verbose=False)
+    _, (x_val, y_val) = tiny.split(recipe.validation, recipe.seed)
+    assert run.epoch == 1 + int(np.argmax(run.history["val_accuracy"]))
+    found = training.evaluate(model, x_val, y_val)["top1"]
+    assert found == pytest.approx(max(run.history["val_accuracy"]), abs=1e-6)
+
+
+def test_one_line_is_printed_for_each_epoch(tiny, capsys):
+    training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, epochs=2))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert re.search(r"loss \d\.\d{3}  accuracy \d+\.\d%  validation loss \d\.\d{3}  accuracy \d+\.\d%", lines[0])
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine(tiny):
+    model = model_of(tiny)
+    training.compile_model(model, Recipe(epochs=10, learning_rate=0.01, warmup=0.2, floor=0.1), steps_per_epoch=10)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 10, 20, 60, 100)]
+    np.testing.assert_allclose(rates, [0, 0.005, 0.01, 0.0055, 0.001], rtol=1e-4)
+
+
+def test_a_floor_of_one_keeps_the_learning_rate(tiny):
+    model = model_of(tiny)
+    training.compile_model(model, Recipe(learning_rate=0.01, warmup=0, floor=1), steps_per_epoch=10)
+    assert {round(float(model.optimizer._learning_rate(step)), 6) for step in (0, 100, 499)} == {0.01}
+
+
+def test_decay_shrinks_matrices_by_keras_rule_and_nothing_else(tiny):
+    model = model_of(tiny)
+    recipe = Recipe(learning_rate=0.1, warmup=0, floor=1, weight_decay=0.5)
+    training.compile_model(model, recipe, steps_per_epoch=10)
+    for weight in model.trainable_weights:
+        weight.assign(np.ones(weight.shape))
+    zero = [np.zeros(weight.shape, "float32") for weight in model.trainable_weights]
+    model.optimizer.apply(zero, model.trainable_weights)
+    after = {weight.path: float(np.asarray(weight.value).ravel()[0]) for weight in model.trainable_weights}
+    kept = {path for path, value in after.items() if value == 1}
+    decayed = [value for path, value in after.items() if path not in kept]
+    np.testing.assert_allclose(decayed, 1 - 0.1 * 0.5, rtol=1e-6)
+    assert kept == {weight.path for weight in training.undecayed(model)}
+    assert "eanet/positions/embedding" in kept
+    assert "eanet/block_0/norm_1/gamma" in kept
+    assert "eanet/block_0/attention/memory_key" not in kept
+    assert "eanet/logits/bias" in kept
+
+
+def test_batches_are_a_function_of_seed_epoch_and_index(tiny):
+    (x, y), _ = tiny.split(16, 0)
+
+    def batch(seed, epoch, index):
+        batches = Batches(x, y, 4, dataclasses.replace(SHORT, seed=seed))
+        batches.epoch = epoch
+        return batches[index][0]
+
+    np.testing.assert_array_equal(batch(0, 1, 2), batch(0, 1, 2))
+    for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
+        assert (batch(*other) != batch(0, 1, 2)).any()
+
+
+def test_an_epoch_shows_each_image_at_most_once(tiny):
+    (x, y), _ = tiny.split(16, 0)
+    batches = Batches(x, y, 4, dataclasses.replace(SHORT, augmentation=()))
+    seen = np.concatenate([batches[index][0] for index in range(len(batches))])
+    assert len(np.unique(seen.reshape(len(seen), -1), axis=0)) == len(seen) == 80
+
+
+def test_evaluation_equals_keras_metrics(tiny):
+    model = model_of(tiny)
+    found = training.evaluate(model, tiny.x_test, tiny.y_test)
+    logits = model.predict(tiny.x_test, verbose=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(tiny.y_test, logits)
+    assert found["loss"] == pytest.approx(float(loss), abs=1e-5)
+    assert found["top1"] == pytest.approx((logits.argmax(axis=1) == tiny.y_test).mean())
+    assert found["top5"] == 1.0  # of four classes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(augmentation=("flop",)), "augmentation 'flop' is not known"),
+        (dict(epochs=0), "epochs=0 is not possible"),
+        (dict(warmup=2), "warmup=2 is not a share"),
+        (dict(select="first"), "select='first' is not known"),
+    ],
+)
+def test_a_recipe_refuses_what_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Recipe(**changes)
+
+
+def test_an_unknown_field_or_model_is_refused():
+    with pytest.raises(ValueError, match="a recipe has no epoch"):
+        training.recipe("vit", epoch=3)
+    with pytest.raises(ValueError, match="no recipe for 'vti'"):
+        training.recipe("vti")
+
+
+def test_a_model_of_another_precision_or_class_count_is_refused(tiny):
+    with pytest.raises(ValueError, match="the model was built as float32, but"):
+        training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, precision="mixed_bfloat16"))
+    model = eanet.build("book", num_classes=7, image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16)
+    with pytest.raises(ValueError, match="the model has 7 classes, tiny has 4"):
+        training.fit(model, tiny, SHORT)
+
+
+def test_too_few_images_for_one_batch_are_refused(tiny):
+    with pytest.raises(ValueError, match="80 training images do not fill one batch of batch_size=128"):
+        training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, batch_size=128))
