@@ -106,6 +106,7 @@ def test_a_figure_without_caption_or_alt_text_is_refused(shown, caption, alt, na
 def test_a_kernel_that_trains_writes_nothing_to_stderr(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # a reader's machine does not set it
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)  # where it is set, ipykernel catches Python's stderr only
     source = """
 from vattn_utils import notebook
 chapter = notebook.open_chapter("sample", "quick")

@@ -40,12 +40,12 @@ DIGESTS = {
         "test": "a6a97df7b61bc7420bc44268696e8963d33129bc050978f2a63d8fe3420989fa",
     },
     "shapes10": {
-        "train": "e516505932d5ff2fe2262dafd02c5ca92f2fafd45ac8ff05b5974d8fc8eee6fe",
-        "test": "22d83d66cae5a978a387fb9d322d3078e03ac4a7c3f5ebdc1d0d3c5b9c392e7b",
+        "train": "824e7b5b5cff975c1ba491129d0f0f792ffb5bad2e652de7885373f13c195fb4",
+        "test": "d04894490521114640045ed0e9321885ff2bfdee357b6089d02d8161c416755e",
     },
     "shapes100": {
-        "train": "09f0ad24246066099117740ad6df3fc88da28042fbaa4b6e8ea095619d356e98",
-        "test": "aa3d2bd24848cfd83d6e9cef6cfbd62d277257d3fb1b691439d7fcb6a4a86abe",
+        "train": "9eacc2558b33fe1ad4b7444be21282fc52f0b000ad280e5ea363a7020fa92ec7",
+        "test": "33aaa5d3e7b1a6237bad2a2e4125bd487a8ce836e579390ba4ddc29f61b8d4cd",
     },
 }
 SHAPES = {"shapes10": 10, "shapes100": 100}  # how many classes each has

@@ -14,7 +14,7 @@ import numpy as np
 
 SIZE = 32
 SEED = 0
-CHUNK = 500  # images drawn at once: bounds the memory, changes nothing else
+CHUNK = 500  # images drawn at once: a matter of memory, the images are the same
 
 TARGET_RADIUS, TARGET_AREAS = 8, (80, 104)  # pixels: a target stays within its window of 17 x 17
 DISTRACTOR_RADIUS, DISTRACTOR_AREAS = 5, (24, 36)
@@ -41,50 +41,34 @@ def _square(u, v):
     return np.maximum(abs(u), abs(v))
 
 
-def _diamond(u, v):
-    return abs(u) + abs(v)
-
-
 def _triangle(u, v):
     edges = np.maximum(2 * v, 7 * abs(u) // 4 - v)
     return np.maximum(edges * edges, _disc(u, v) * 4 // 3)  # the disc takes off the tips
-
-
-def _nabla(u, v):
-    return _triangle(u, -v)
 
 
 def _cross(u, v):
     return np.maximum(_square(u, v), 3 * np.minimum(abs(u), abs(v)))
 
 
-def _saltire(u, v):
-    return _cross(u + v, u - v)
-
-
-def _hourglass(u, v):
-    return np.maximum(abs(v), 5 * abs(u) - 4 * abs(v))
-
-
-def _bar(u, v):
-    return np.maximum(4 * abs(u), 9 * abs(v))
-
-
-def _pillar(u, v):
-    return _bar(v, u)
-
-
 SHAPES = {
     "disc": _disc,
     "square": _square,
-    "diamond": _diamond,
+    "diamond": lambda u, v: abs(u) + abs(v),
     "triangle": _triangle,
-    "nabla": _nabla,
+    "nabla": lambda u, v: _triangle(u, -v),
     "cross": _cross,
-    "saltire": _saltire,
-    "hourglass": _hourglass,
-    "bar": _bar,
-    "pillar": _pillar,
+    "saltire": lambda u, v: _cross(u + v, u - v),
+    "hourglass": lambda u, v: np.maximum(abs(v), 5 * abs(u) - 4 * abs(v)),
+    "bar": lambda u, v: np.maximum(4 * abs(u), 9 * abs(v)),
+    "pillar": lambda u, v: np.maximum(9 * abs(u), 4 * abs(v)),
+}
+
+# Distractors belong to no class: they are hollow, curved, bent or open.
+DISTRACTORS = {
+    "ring": lambda u, v: abs(_disc(u, v) - 800**2),
+    "crescent": lambda u, v: np.maximum(_disc(u, v), 1900**2 - _disc(u - 1100, v)),
+    "elbow": lambda u, v: np.maximum(_square(u, v), 3 * abs(np.minimum(u, v) + 700)),
+    "staple": lambda u, v: np.maximum(abs(_square(u, v) - 850), -v - 300),
 }
 
 # Nine pixels of a 5 x 5 plate in the middle of the target. No mark is another one's mirror image: flips are safe.
@@ -100,28 +84,6 @@ MARKS = {
     "caret": "..#.. .#.#. .#.#. #...# #...#",
     "lozenge": "..#.. .#.#. #.#.# .#.#. ..#..",
 }
-
-
-# Distractors belong to no class: they are hollow, curved, bent or open.
-
-
-def _ring(u, v):
-    return abs(_disc(u, v) - 800**2)
-
-
-def _crescent(u, v):
-    return np.maximum(_disc(u, v), 1900**2 - _disc(u - 1100, v))
-
-
-def _elbow(u, v):
-    return np.maximum(_square(u, v), 3 * abs(np.minimum(u, v) + 700))
-
-
-def _staple(u, v):
-    return np.maximum(abs(_square(u, v) - 850), -v - 300)
-
-
-DISTRACTORS = (_ring, _crescent, _elbow, _staple)
 
 CLASS_NAMES = {10: tuple(SHAPES), 100: tuple(f"{shape}_{mark}" for shape in SHAPES for mark in MARKS)}
 
@@ -161,6 +123,7 @@ def _draw(indices, num_classes, seed, show):
     label, random = indices % num_classes, _Random(seed, indices)
     row, column = (random.integers(TARGET_RADIUS, SIZE - TARGET_RADIUS) for _ in range(2))
     mask = _place(_target_ranks(), label * 10 // num_classes, random, random.between(TARGET_AREAS), row, column)
+    colours, texture = _colours(random), _texture(random)
     # What each pixel belongs to: 0 the scene, 1 to 3 a distractor, 4 the target, 5 its mark.
     region = np.zeros(mask.shape, np.uint8)
     for number, distractor in enumerate(_distractors(random, row, column), 1):
@@ -171,8 +134,7 @@ def _draw(indices, num_classes, seed, show):
         region[mask] = 4
         if num_classes == 100:
             region[_place(_mark_ranks(), label % 10, random, 1, row, column)] = 5
-    images = _colours(random)[np.arange(len(label))[:, None, None], region]  # (N, 32, 32, 3)
-    texture = _texture(random)
+    images = colours[np.arange(len(label))[:, None, None], region]  # (N, 32, 32, 3)
     if show == "target":
         texture *= mask[..., None]
     return images + texture, mask
@@ -293,7 +255,7 @@ def _target_ranks():
 
 @functools.cache
 def _distractor_ranks():
-    return _ranks(DISTRACTORS, DISTRACTOR_RADIUS, DISTRACTOR_TURNS, DISTRACTOR_SHIFTS)
+    return _ranks(tuple(DISTRACTORS.values()), DISTRACTOR_RADIUS, DISTRACTOR_TURNS, DISTRACTOR_SHIFTS)
 
 
 @functools.cache

@@ -1,0 +1,86 @@
+# Attention in Vision. Every target makes .venv from requirements.txt first; nothing else is needed
+# but Python >= 3.11 (with venv) and make. `make help` lists the targets.
+
+PYTHON ?= python3
+PROFILE ?=
+CHAPTER ?=
+PARAMETERS ?=
+
+VENV := .venv
+READY := $(VENV)/ready
+RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+BUILD := $(VENV)/bin/jupyter-book build --all -W -n --keep-going
+
+# Of every program started here: TensorFlow keeps its log to itself.
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
+.DELETE_ON_ERROR:
+.PHONY: help book html test data style units chapters quick pages execute refresh clean
+
+help: ## list the targets
+	@echo "Attention in Vision: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "The book needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Install one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Making $(VENV) from requirements.txt; this takes a few minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(READY) ## render the committed chapters to _build/html (PROFILE=quick: execute and render those outputs)
+ifneq ($(filter-out published,$(PROFILE)),)
+	@$(RUN) -m verification.execute book --profile $(PROFILE)
+	@echo "Rendering it; warnings are errors."
+	@$(BUILD) _build/book-$(PROFILE)
+	@echo "Open _build/book-$(PROFILE)/_build/html/index.html"
+else
+	@echo "Rendering the committed chapters; nothing is executed, warnings are errors."
+	@$(BUILD) .
+	@echo "Open _build/html/index.html"
+endif
+
+html: book ## the same as book
+
+test: data style units chapters quick pages ## everything that keeps the book honest; the first step that fails ends it
+	@echo "All steps passed: style, units, chapters, quick, pages."
+
+data: $(READY)
+	@$(RUN) -m verification.execute which
+
+style: $(READY) ## step 1 of test: ruff, check and format
+	@echo "Step 1 of 5, style: ruff check, ruff format --check"
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+units: $(READY) ## step 2 of test: unit tests
+	@echo "Step 2 of 5, units: the package and the tools that verify the book"
+	@$(PYTEST) tests --ignore=tests/book
+
+chapters: $(READY) ## step 3 of test: execute the chapters and compare with the committed outputs
+	@echo "Step 3 of 5, chapters: every committed output against a fresh execution"
+	@$(PYTEST) --nbval book
+
+quick: $(READY) ## step 4 of test: papermill runs the chapters in the quick profile, in bounded time and memory
+	@echo "Step 4 of 5, quick: papermill executes every chapter in the quick profile"
+	@$(PYTEST) tests/book/test_quick_profile.py
+
+pages: book ## step 5 of test: build the book, check its pages and the notebooks' hygiene
+	@echo "Step 5 of 5, pages: the built pages and the hygiene of the notebooks"
+	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py
+
+execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
+	@$(RUN) -m verification.execute run --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
+
+refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
+	@$(RUN) -m verification.execute refresh --chapter "$(CHAPTER)"
+
+clean: ## remove _build; .venv stays
+	@rm -rf _build
+	@echo "Removed _build."

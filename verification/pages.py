@@ -1,0 +1,104 @@
+"""The built book, checked page by page: each one is there, shows its figures, no errors, and asks no other host.
+
+`problems(html, root)` lists what is wrong in the pages under `html`, built from the table of contents and the
+notebooks under `root`. `python -m verification.pages HTML ROOT` prints them and fails if there is one.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import yaml
+from bs4 import BeautifulSoup
+
+from verification.hygiene import images, outputs
+
+# What a browser fetches by itself when it opens a page (a link that the reader may follow is none of these).
+FETCHED = (("script", "src"), ("img", "src"), ("iframe", "src"), ("video", "src"), ("source", "src"), ("link", "href"))
+LINKS_NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "author", "license"}
+ERRORS = ".traceback, .stderr, .output_error, .system-message"
+
+
+def entries(toc: Path) -> list[str]:
+    """The pages that a Jupyter Book `_toc.yml` names, in order: "book/index", "book/vit", ..."""
+
+    def walk(node):
+        for key in ("root", "file"):
+            if key in node:
+                yield node[key]
+        for key in ("parts", "chapters", "sections"):
+            for inner in node.get(key, []):
+                yield from walk(inner)
+
+    return list(walk(yaml.safe_load(toc.read_text(encoding="utf-8"))))
+
+
+def problems(html: Path, root: Path) -> list[str]:
+    """Everything that is wrong with the book built into `html` from `root`, a sentence each."""
+    found = []
+    if not (html / "index.html").is_file():
+        found.append("index.html: not built; the book has no front door")
+    for entry in entries(root / "_toc.yml"):
+        page = html / f"{entry}.html"
+        if not page.is_file():
+            found.append(f"{entry}.html: not built, though _toc.yml names {entry}; run `make book`")
+            continue
+        found += [f"{entry}.html: {problem}" for problem in page_problems(page, root / f"{entry}.ipynb")]
+    return found
+
+
+def page_problems(page: Path, notebook: Path) -> Iterator[str]:
+    """What is wrong in one page; `notebook` is its source, or a path where none is if the page is plain text."""
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    yield from shows_no_error(soup)
+    yield from shows_its_figures(soup, notebook)
+    yield from images_exist_and_are_described(soup, page)
+    yield from asks_no_other_host(soup)
+
+
+def shows_no_error(soup) -> Iterator[str]:
+    for element in soup.select(ERRORS):
+        yield f"shows an error or stderr: {' '.join(element.get_text().split())[:100]!r}; mend the cell, `make refresh`"
+
+
+def shows_its_figures(soup, notebook: Path) -> Iterator[str]:
+    if not notebook.is_file():
+        return
+    drawn = sum(len(images(output)) for _, output in outputs(nbformat.read(notebook, as_version=4)))
+    shown = len(soup.select(".cell_output img"))
+    if shown < drawn:
+        yield f"shows {shown} figures, {notebook.name} draws {drawn}; a cell's output is hidden or lost"
+
+
+def images_exist_and_are_described(soup, page: Path) -> Iterator[str]:
+    for image in soup.select("img"):
+        source = image.get("src", "")
+        if not source.startswith("data:") and not urlsplit(source).netloc:
+            if not (page.parent / unquote(urlsplit(source).path)).is_file():
+                yield f"the image {source!r} does not exist; build the book again after `make clean`"
+        alt = image.get("alt", "").strip()
+        # Without a description docutils repeats the file's name, which tells a listener nothing.
+        if not alt or alt == source:
+            yield f"the image {source[:80]!r} has no alt text; give it with notebook.figure(..., alt=...)"
+
+
+def asks_no_other_host(soup) -> Iterator[str]:
+    for name, attribute in FETCHED:
+        for element in soup.find_all(name):
+            if name == "link" and LINKS_NOT_FETCHED & set(element.get("rel", [])):
+                continue
+            address = element.get(attribute, "")
+            if urlsplit(address).netloc:
+                yield f"<{name}> asks another host for {address!r}; ship a copy in book/_static"
+
+
+def main(html: str, root: str) -> int:
+    found = problems(Path(html), Path(root))
+    print(*found or ["every page is there, shows its figures, and asks no other host"], sep="\n")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
