@@ -9,7 +9,14 @@ from tests.test_models import tiny_model
 from vattn_utils import attention, eanet, patch_convnet, vit
 from vattn_utils.attention import AttentionMap, AttentionRecorder, read_picture, to_image_size
 
-MODELS = [(vit, "book"), (vit, "keras-io"), (vit, "paper"), (eanet, "book"), (eanet, "keras-io"), (patch_convnet, "book")]
+MODELS = [
+    (vit, "book"),
+    (vit, "keras-io"),
+    (vit, "paper"),
+    (eanet, "book"),
+    (eanet, "keras-io"),
+    (patch_convnet, "book"),
+]
 
 
 @pytest.mark.parametrize(("module", "variant"), MODELS)

@@ -97,7 +97,7 @@ def test_every_dtype_of_the_same_pixels_gives_the_same_logits(module, pictures):
 @pytest.mark.parametrize("module", TINY)
 @pytest.mark.parametrize("shape", [(4, 8, 8, 1), (4, 8, 8, 4), (4, 9, 9, 3), (8, 8, 3)])
 def test_images_that_do_not_fit_are_refused(module, shape):
-    with pytest.raises(ValueError, match="do(es)? not fit"):
+    with pytest.raises(ValueError, match=r"do(es)? not fit"):
         tiny_model(module)(np.zeros(shape, "uint8"))
 
 

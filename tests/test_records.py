@@ -97,7 +97,7 @@ def test_a_record_that_is_not_whole_is_refused(copy):
 
 
 def test_an_unknown_record_lists_those_that_exist(root):
-    with pytest.raises(RecordError, match="no record 'vit-tiny-book'.*there are: eanet-tiny-book"):
+    with pytest.raises(RecordError, match=r"no record 'vit-tiny-book'.*there are: eanet-tiny-book"):
         records.load("vit-tiny-book", root)
 
 

@@ -112,9 +112,9 @@ class Dataset:
         """{"mean": (r, g, b), "std": (r, g, b)} of the training images, in units of 0 to 255, exact to the last bit."""
         total, squares = 0, 0  # whole numbers, so that no order of adding matters
         for start in range(0, len(self.x_train), 2000):
-            part = self.x_train[start : start + 2000].reshape(-1, 32 * 32 * 3).astype(np.uint32)
+            part = self.x_train[start : start + 2000].astype(np.uint32)
             total, squares = total + part.sum(0), squares + (part * part).sum(0)
-        mean, square = (sums.reshape(-1, 3).sum(0) / self.x_train[..., 0].size for sums in (total, squares))
+        mean, square = (sums.sum((0, 1)) / self.x_train[..., 0].size for sums in (total, squares))
         return {"mean": tuple(mean.tolist()), "std": tuple(np.sqrt(square - mean**2).tolist())}
 
     def split(self, validation, seed):

@@ -128,14 +128,15 @@ def heads_by_layers(picture, layers, query, size=1.3):
     return figure
 
 
-def slots(picture, maps, usage=None, columns=8, size=1.2):
+def slots(picture, maps, usage=None, columns=8, size=1.2, count=None):
     """Slot maps `(S, rows, columns)` of external attention over one image, all on one scale.
 
     usage: share of all attention that each slot gets, `(S,)`; it stands in the title, and the most used come first.
+    count: how many of them are drawn; None means all.
     """
-    order = np.argsort(-usage) if usage is not None else np.arange(len(maps))
-    figure, axes = _grid(len(maps), columns, size)
-    top = maps.max()
+    order = (np.argsort(-usage) if usage is not None else np.arange(len(maps)))[:count]
+    figure, axes = _grid(len(order), columns, size)
+    top = maps[order].max()
     for axis, slot in zip(axes, order, strict=False):
         drawn = _cover(axis, picture, maps[slot], top, "nearest")
         axis.set_title(f"slot {slot}" + (f"  {usage[slot]:.1%}" if usage is not None else ""), fontsize=7)
@@ -165,6 +166,20 @@ def class_maps(picture, maps, names, scores=None, columns=5, size=1.6):
         drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
         axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8)
     figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
+    return figure
+
+
+def signed_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="evidence"):
+    """Maps with a sign, `(K, rows, columns)`, over one image: red above zero, blue below, all on one scale.
+
+    scores: `(K,)` shown beside the names, for example probabilities. label: of the scale.
+    """
+    figure, axes = _grid(len(maps), columns, size)
+    top = np.abs(maps).max()
+    for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8)
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
     return figure
 
 
@@ -202,12 +217,12 @@ def matrix(values, xlabel, ylabel, title="", size=3.2):
     return figure
 
 
-def _cover(axis, picture, values, top, method):
-    """Draw `picture` in grey and `values` over it, from 0 to `top`."""
+def _cover(axis, picture, values, top, method, cmap=ATTENTION, bottom=0):
+    """Draw `picture` in grey and `values` over it, from `bottom` to `top`."""
     picture = _pixels(picture)
     axis.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
     drawn = axis.imshow(
-        to_image_size(values, picture.shape[:2], method), cmap=ATTENTION, vmin=0, vmax=top, alpha=0.65
+        to_image_size(values, picture.shape[:2], method), cmap=cmap, vmin=bottom, vmax=top, alpha=0.65
     )  # fmt: skip
     _bare(axis)
     return drawn

@@ -11,7 +11,9 @@ data is at hand, and so in which profile the committed outputs can be verified.
 """
 
 import argparse
+import base64
 import contextlib
+import datetime
 import difflib
 import hashlib
 import json
@@ -41,6 +43,7 @@ from verification.hygiene import (
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("quick", "published", "full")
 INJECTED = "injected-parameters"
+PICTURE = "picture-"
 DATA_SETS = ("cifar10", "cifar100")
 
 # What a notebook says about its kernel: enough for every front end, and the same on every machine.
@@ -62,9 +65,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a chapter: the digest of its inputs, how long it took, and the memory it needed at most."""
+    """One execution of a chapter: its inputs' digest, when it was, how long it took, the memory it needed at most."""
 
     inputs: str
+    date: str
     seconds: float
     peak_bytes: int
 
@@ -89,8 +93,8 @@ def check_parameters(notebook, parameters: dict[str, object]) -> None:
     for name, value in parameters.items():
         if name not in declared:
             near = difflib.get_close_matches(name, declared, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ChapterError(f"unknown parameter {name!r}{hint} The chapter has {', '.join(declared)}")
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ChapterError(f"unknown parameter {name!r}; {hint}The chapter has {', '.join(declared)}")
         kind, _ = declared[name]
         if type(value) is not TYPES[kind]:
             raise ChapterError(f"parameter {name}={value!r} is of the type {type(value).__name__}, not {kind}")
@@ -217,9 +221,12 @@ def resident_bytes(process: psutil.Process) -> int:
 
 @contextlib.contextmanager
 def kernel_environment():
-    """The environment of a kernel: papermill's parameters alone choose the profile, and no IPython of the user's."""
+    """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as ipython:
+        # its log says how the kernel is connected, which nobody asked
+        Path(ipython, "profile_default").mkdir()
+        Path(ipython, "profile_default", "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
         os.environ.pop("VATTN_PROFILE", None)
         os.environ.update(IPYTHONDIR=ipython, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")
         try:
@@ -251,7 +258,8 @@ def execute_chapter(name, profile, settings=(), root=ROOT, limits=None, force=Fa
             return target, last
     say(f"{name}: executing in the {profile} profile")
     note.unlink(missing_ok=True)
-    execution = Execution(inputs, *execute(source, target, parameters, limits, cwd=root))
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    execution = Execution(inputs, today, *execute(source, target, parameters, limits, cwd=root))
     note.write_text(json.dumps(asdict(execution), indent=1) + "\n")
     say(f"{name}: done in {execution}: {target.relative_to(root)}")
     return target, execution
@@ -313,7 +321,7 @@ def refresh(name: str, root: Path = ROOT) -> None:
 
     Raises ChapterError, and leaves the source as it was, if the run failed, printed to stderr, or ran another profile.
     """
-    executed_path, _ = execute_chapter(name, "published", root=root)
+    executed_path, execution = execute_chapter(name, "published", root=root)
     executed = nbformat.read(executed_path, as_version=4)
     check_publishable(name, executed)
     source = chapter_path(name, root)
@@ -321,6 +329,8 @@ def refresh(name: str, root: Path = ROOT) -> None:
         notebook = with_outputs(nbformat.read(source, as_version=4), executed)
     except ChapterError as error:
         raise ChapterError(f"{source.name}: {error}") from None
+    notebook.metadata["executed"] = executed_with(execution)
+    keep_pictures(notebook, source.parent / "_static")
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if text == source.read_text(encoding="utf-8"):
         say(f"{name}: the committed outputs are the same already")
@@ -329,6 +339,38 @@ def refresh(name: str, root: Path = ROOT) -> None:
     partial.write_text(text, encoding="utf-8")
     partial.replace(source)
     say(f"{name}: refreshed {source.relative_to(root)}")
+
+
+def executed_with(execution: Execution) -> dict[str, object]:
+    """What a refreshed notebook says of its execution: when, how long, on what device, with which versions."""
+    from vattn_utils.records import provenance
+
+    made = provenance()
+    return {
+        "date": execution.date,
+        "seconds": round(execution.seconds),
+        "device": made["device"],
+        "versions": made["versions"],
+    }
+
+
+def pictures(notebook) -> dict[str, bytes]:
+    """The figures that stand outside their chapter too, {name: PNG}: of each cell tagged `picture-<name>` the first."""
+    found = {}
+    for _, cell in code_cells(notebook):
+        for tag in tags(cell):
+            if tag.startswith(PICTURE):
+                data = next(
+                    output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})
+                )
+                found[tag.removeprefix(PICTURE)] = base64.b64decode(data)
+    return found
+
+
+def keep_pictures(notebook, folder: Path) -> None:
+    """Write the notebook's `pictures` into `folder`, for the front page and the README."""
+    for name, png in pictures(notebook).items():
+        (folder / f"{name}.png").write_bytes(png)
 
 
 def check_publishable(name: str, executed) -> None:

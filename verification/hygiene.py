@@ -18,7 +18,7 @@ MAX_BYTES = 2_000_000
 KERNEL = "python3"
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
-NOTEBOOK_METADATA = {"kernelspec", "language_info"}
+NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed"}
 CELL_METADATA = {"tags", "verify"}
 IMAGE_METADATA = {"alt", "width", "height"}
 

@@ -75,9 +75,10 @@ def shows_its_figures(soup, notebook: Path) -> Iterator[str]:
 def images_exist_and_are_described(soup, page: Path) -> Iterator[str]:
     for image in soup.select("img"):
         source = image.get("src", "")
-        if not source.startswith("data:") and not urlsplit(source).netloc:
-            if not (page.parent / unquote(urlsplit(source).path)).is_file():
-                yield f"the image {source!r} does not exist; build the book again after `make clean`"
+        address = urlsplit(source)
+        local = not address.scheme and not address.netloc
+        if local and not (page.parent / unquote(address.path)).is_file():
+            yield f"the image {source!r} does not exist; build the book again after `make clean`"
         alt = image.get("alt", "").strip()
         # Without a description docutils repeats the file's name, which tells a listener nothing.
         if not alt or alt == source:

@@ -1,9 +1,10 @@
 """The committed notebooks keep the rules of `verification.hygiene`. `make pages` calls this."""
 
+import nbformat
 import pytest
 
 from verification import hygiene
-from verification.execute import ROOT
+from verification.execute import ROOT, pictures
 
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 
@@ -15,3 +16,12 @@ def test_notebook_keeps_the_rules(path):
 
 def test_there_are_notebooks():
     assert NOTEBOOKS
+
+
+def test_the_hero_picture_is_what_a_chapter_drew():
+    drawn = {}
+    for path in NOTEBOOKS:
+        drawn |= pictures(nbformat.read(path, as_version=4))
+    assert "hero" in drawn
+    for name, png in drawn.items():
+        assert (ROOT / "book" / "_static" / f"{name}.png").read_bytes() == png, f"{name}.png: run `make refresh`"

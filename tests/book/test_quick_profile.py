@@ -9,7 +9,7 @@ QUICK = Limits(seconds=90, bytes=4 * 2**30)
 
 @pytest.mark.parametrize("chapter", chapters())
 def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatch, tmp_path, record_property):
-    # Without a place to find CIFAR in: the quick profile must not need it.
+    # An empty place to find CIFAR in: the quick profile must not need it.
     monkeypatch.setenv("VATTN_DATA", str(tmp_path))
     monkeypatch.setenv("VATTN_CACHE", str(tmp_path))
     executed, execution = execute_chapter(chapter, "quick", limits=QUICK, force=True)

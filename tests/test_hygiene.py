@@ -1,0 +1,179 @@
+"""Each rule of `verification.hygiene` passes a good notebook and fails one that breaks it, saying where."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from verification import hygiene
+
+
+def figure():
+    data = {"image/png": "iVBORw0K/tmp/", "text/plain": "a map", hygiene.FINGERPRINT: {"axes": []}}
+    return new_output("display_data", data=data, metadata={"image/png": {"alt": "a map of attention"}})
+
+
+@pytest.fixture
+def notebook():
+    """A notebook that keeps every rule."""
+    return new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        cells=[
+            new_markdown_cell("# A chapter, see https://example.org/home/page"),
+            new_code_cell(
+                'profile: str = "published"\nepochs: int = 3',
+                execution_count=1,
+                metadata={"tags": ["parameters"]},
+            ),
+            new_code_cell("print(profile)", execution_count=2, outputs=[new_output("stream", text="published\n")]),
+            new_code_cell("draw()", execution_count=3, outputs=[figure()], metadata={"verify": {"rtol": 0.01}}),
+            new_code_cell("time()", execution_count=4, metadata={"tags": ["nbval-ignore-output"]}),
+        ],
+    )
+
+
+def problems(notebook, path):
+    nbformat.write(notebook, path)
+    return "\n".join(hygiene.problems(path))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "vit.ipynb"
+
+
+def test_good_notebook_keeps_the_rules(notebook, path):
+    assert problems(notebook, path) == ""
+
+
+def test_parameters_are_read_with_their_types(notebook):
+    expected = {"profile": ("str", "published"), "epochs": ("int", 3)}
+    assert hygiene.declared_parameters(notebook) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ('profile = "published"', "not an annotated literal"),
+        ('profile: str = "pub" + "lished"', "computed"),
+        ('profile: str = "published"\nepochs: int = 2.5', "not of the type int"),
+        ('profile: str = "published"\nfolder: Path = "x"', "Path is none of str"),
+        ('profile: str = "published"\nepochs: int', "computed"),
+        ('profile: str = "quick"', 'lack `profile: str = "published"`'),
+        ("epochs: int = 2", 'lack `profile: str = "published"`'),
+    ],
+)
+def test_parameters_that_are_not_annotated_literals_are_refused(notebook, path, source, complaint):
+    notebook.cells[1].source = source
+    found = problems(notebook, path)
+    assert complaint in found
+    assert "vit.ipynb" in found
+
+
+def test_two_parameters_cells_are_refused(notebook, path):
+    notebook.cells[2].metadata.tags = ["parameters"]
+    assert "2 cells are tagged `parameters` (2, 3)" in problems(notebook, path)
+
+
+def test_no_parameters_cell_is_refused(notebook, path):
+    notebook.cells[1].metadata.tags = []
+    assert "0 cells are tagged" in problems(notebook, path)
+
+
+def test_code_before_the_parameters_is_refused(notebook, path):
+    notebook.cells[1:3] = [notebook.cells[2], notebook.cells[1]]
+    assert "cell 3 is tagged `parameters` but code runs before it" in problems(notebook, path)
+
+
+def test_another_kernel_is_refused(notebook, path):
+    notebook.metadata.kernelspec.name = "my-env"
+    assert "the kernelspec is 'my-env'" in problems(notebook, path)
+
+
+@pytest.mark.parametrize("count", [None, 7])
+def test_cells_out_of_order_are_refused(notebook, path, count):
+    notebook.cells[2].execution_count = count
+    assert f"cell 3: execution count {count}, not 2" in problems(notebook, path)
+
+
+def test_error_output_is_refused(notebook, path):
+    notebook.cells[2].outputs = [new_output("error", ename="ValueError", evalue="a bad value", traceback=[])]
+    assert "cell 3: ValueError: a bad value" in problems(notebook, path)
+
+
+def test_stderr_is_refused(notebook, path):
+    notebook.cells[2].outputs = [new_output("stream", name="stderr", text="beware\nof this")]
+    assert "cell 3: stderr holds 'beware'" in problems(notebook, path)
+
+
+@pytest.mark.parametrize(
+    "text", ["/home/me/a.png", "file:///tmp/x", "in '/work/main'", "/root/.keras", r"C:\Users\me", "/Users/me"]
+)
+def test_path_of_a_machine_is_refused(notebook, path, text):
+    notebook.cells[2].outputs = [new_output("display_data", data={"text/html": f"<b>{text}</b>"})]
+    assert "cell 3: " in problems(notebook, path)
+    assert "is a path of one machine" in problems(notebook, path)
+
+
+@pytest.mark.parametrize("text", ["https://example.org/tmp/x", "attention/work/", "src/root/x", "the /home page"])
+def test_addresses_and_words_are_no_paths_of_a_machine(notebook, path, text):
+    notebook.cells[2].outputs = [new_output("stream", text=text)]
+    assert problems(notebook, path) == ""
+
+
+def test_stray_metadata_of_the_notebook_is_refused(notebook, path):
+    notebook.metadata["papermill"] = {"duration": 3}
+    assert "the notebook carries the metadata 'papermill'" in problems(notebook, path)
+
+
+def test_stray_metadata_of_a_cell_is_refused(notebook, path):
+    notebook.cells[0].metadata["collapsed"] = True
+    assert "cell 1 carries the metadata 'collapsed'" in problems(notebook, path)
+
+
+def test_stray_metadata_of_a_figure_is_refused(notebook, path):
+    notebook.cells[3].outputs[0].metadata["image/png"]["path"] = "x"
+    assert "a figure of cell 4 carries the metadata 'path'" in problems(notebook, path)
+
+
+@pytest.mark.parametrize(
+    "tag", ["nbval-skip", "nbval-raises-exception", "raises-exception", "skip-execution", "remove-cell", "hide-output"]
+)
+def test_another_tag_that_hides_outputs_is_refused(notebook, path, tag):
+    notebook.cells[2].metadata.tags = [tag]
+    assert f"cell 3: the tag '{tag}' hides" in problems(notebook, path)
+
+
+@pytest.mark.parametrize("comment", ["# NBVAL_SKIP", "#NBVAL_IGNORE_OUTPUT", "# PYTEST_VALIDATE_IGNORE_OUTPUT"])
+def test_comment_that_hides_outputs_is_refused(notebook, path, comment):
+    notebook.cells[2].source = f"{comment}\nprint(profile)"
+    assert f"cell 3: '{comment}' hides" in problems(notebook, path)
+
+
+def test_figure_without_fingerprint_is_refused(notebook, path):
+    del notebook.cells[3].outputs[0].data[hygiene.FINGERPRINT]
+    assert "cell 4: a figure without a fingerprint" in problems(notebook, path)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"image/png": {}}, {"image/png": {"alt": " "}}])
+def test_figure_without_alt_text_is_refused(notebook, path, metadata):
+    notebook.cells[3].outputs[0].metadata = metadata
+    assert "cell 4: a figure without alt text" in problems(notebook, path)
+
+
+def test_large_notebook_is_refused(notebook, path):
+    notebook.cells[0].source = "x" * hygiene.MAX_BYTES
+    assert "the limit is 2,000,000" in problems(notebook, path)
+
+
+def test_file_that_is_no_notebook_is_refused(path):
+    path.write_text("{broken")
+    assert hygiene.problems(path)[0].startswith("vit.ipynb: not a valid notebook")
+
+
+def test_command_fails_for_a_bad_notebook_only(notebook, path, capsys):
+    nbformat.write(notebook, path)
+    assert hygiene.main([str(path)]) == 0
+    notebook.cells[2].execution_count = 9
+    nbformat.write(notebook, path)
+    assert hygiene.main([str(path)]) == 1
+    assert "execution count 9" in capsys.readouterr().out
