@@ -15,14 +15,14 @@ class FaultyServer(ThreadingHTTPServer):
 
     A fault is "missing" (404), "broken" (half of the body, then the connection closes), "stalled" (half, then silence
     until the server closes) or "dripping" (a byte now and then). `ranges=False` is a server that knows no ranges.
-    `requests` is the list of (path, Range header) that came in.
+    `requests` is the list of (path, Range header) that came in, `lengths` that of the bodies that were announced.
     """
 
     daemon_threads = True
 
     def __init__(self, files=(), ranges=True):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.files, self.ranges, self.faults, self.requests = dict(files), ranges, {}, []
+        self.files, self.ranges, self.faults, self.requests, self.lengths = dict(files), ranges, {}, [], []
         self.closing = threading.Event()
 
     def __enter__(self):
@@ -57,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         if server.ranges and wanted and self.headers["If-Range"] in (None, version):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         body = content[start:]
+        server.lengths.append(len(body))
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -139,6 +140,7 @@ def test_a_broken_download_is_resumed_where_it_broke(monkeypatch, server, arrays
     mirrors(monkeypatch, server, "a")
     assert_same_images(data.load("cifar10"), arrays)
     assert server.requests == [("/a", None), ("/a", f"bytes={len(body) // 2}-")]
+    assert server.lengths == [len(body), len(body) - len(body) // 2]
 
 
 def test_a_server_without_ranges_starts_again_from_the_first_byte(monkeypatch, server, arrays):
@@ -173,7 +175,9 @@ def test_a_silent_server_times_out(monkeypatch, server, arrays):
     server.files |= {"/a": binary_archive(arrays), "/b": binary_archive(arrays)}
     server.faults["/a"] = ["stalled"]
     mirrors(monkeypatch, server, "a", "b")
+    start = time.perf_counter()
     assert_same_images(data.load("cifar10"), arrays)
+    assert time.perf_counter() - start < 20  # it would be silent for 30
 
 
 def test_a_dripping_server_is_left_for_a_faster_one(monkeypatch, server, arrays):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 
 import nbformat
 import pytest
@@ -155,8 +156,8 @@ def test_changed_parameters_and_profile_are_executed_again(root, no_kernel):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (["m=3"], "unknown parameter 'm'; .*The chapter has profile, n"),
-        (["profil=quick"], "did you mean 'profile'"),
+        (["m=3"], r"unknown parameter 'm'\. The chapter has profile, n"),
+        (["profil=quick"], "Did you mean 'profile'"),
         (["n=many"], "n='many' is not of the type int"),
         (["n=2.5"], "n='2.5' is not of the type int"),
         (["n"], "'n' is not name=value"),
@@ -178,7 +179,7 @@ def test_wrong_parameters_fail_before_a_kernel_starts(root, tmp_path, parameters
 def test_unknown_profile_and_chapter_are_named(root, no_kernel):
     with pytest.raises(ChapterError, match="profile='quik' does not exist; use one of quick, published, full"):
         execute.execute_chapter("mini", "quik", root=root)
-    with pytest.raises(ChapterError, match="no chapter 'mimi'; did you mean 'mini'"):
+    with pytest.raises(ChapterError, match=r"no chapter 'mimi'\. Did you mean 'mini'"):
         execute.execute_chapter("mimi", "quick", root=root)
     assert no_kernel == []
 
@@ -232,7 +233,8 @@ def test_book_of_another_profile_is_laid_out_beside_the_source(root):
 def test_result_of_an_execution_is_noted_beside_it(root, no_kernel):
     path, execution = execute.execute_chapter("mini", "quick", root=root)
     note = json.loads(path.with_suffix(".json").read_text())
-    assert note == {"inputs": execution.inputs, "seconds": 1.0, "peak_bytes": GIB}
+    assert note == asdict(execution)
+    assert (note["seconds"], note["peak_bytes"]) == (1.0, GIB)
 
 
 def test_command_reports_a_wrong_chapter_and_fails(capsys):

@@ -93,8 +93,8 @@ def check_parameters(notebook, parameters: dict[str, object]) -> None:
     for name, value in parameters.items():
         if name not in declared:
             near = difflib.get_close_matches(name, declared, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ChapterError(f"unknown parameter {name!r}; {hint}The chapter has {', '.join(declared)}")
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise ChapterError(f"unknown parameter {name!r}. {hint}The chapter has {', '.join(declared)}")
         kind, _ = declared[name]
         if type(value) is not TYPES[kind]:
             raise ChapterError(f"parameter {name}={value!r} is of the type {type(value).__name__}, not {kind}")
@@ -269,8 +269,8 @@ def chapter_path(name: str, root: Path = ROOT) -> Path:
     found = chapters(root)
     if name not in found:
         near = difflib.get_close_matches(name, found, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ChapterError(f"there is no chapter {name!r}; {hint}The chapters are {', '.join(found) or 'not written'}")
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise ChapterError(f"there is no chapter {name!r}. {hint}The chapters are {', '.join(found) or 'not written'}")
     return found[name]
 
 
