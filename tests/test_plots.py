@@ -95,8 +95,19 @@ def test_slots_stand_in_order_of_use(pictures, random):
 def test_a_segmentation_counts_its_slots(pictures):
     winners = np.array([[[0, 1], [1, 1]]] * 4)
     figure = plots.segmentation(pictures, winners)
-    np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), winners[0])
+    np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), [[1, 0], [0, 0]])  # most frequent first
     assert titles(figure)[4] == "2 slots"
+
+
+def test_slots_without_a_colour_of_their_own_are_grey(pictures):
+    winners = np.repeat(np.arange(36).reshape(1, 6, 6), 4, axis=0)
+    winners[1:] = 7  # wins most often
+    first, second = (plots.segmentation(pictures, winners).axes[place].images[0].get_array() for place in (4, 5))
+    grey = plots.SLOTS.N - 1
+    assert (second == 0).all()
+    assert first[1, 1] == 0
+    assert len(np.unique(first)) == plots.SLOTS.N
+    assert (first[3:].ravel()[-18:] == grey).all()
 
 
 def test_class_maps_carry_names_and_scores(pictures, random):

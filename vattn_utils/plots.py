@@ -10,7 +10,8 @@ from matplotlib.colors import ListedColormap
 from vattn_utils.attention import to_image_size
 
 ATTENTION = "magma"
-SLOTS = ListedColormap(plt.get_cmap("tab20").colors)
+# Colours to tell slots apart, the greys left out; the last one, grey, is for all slots that got none of their own.
+SLOTS = ListedColormap([c for c in plt.get_cmap("tab20").colors if len(set(c)) > 1] + [(0.85, 0.85, 0.85)])
 
 
 def images(pictures, titles=None, columns=8, size=1.3):
@@ -145,11 +146,18 @@ def slots(picture, maps, usage=None, columns=8, size=1.2, count=None):
 
 
 def segmentation(pictures, winners, size=1.6):
-    """Images `(N, H, W, 3)` above the winning slot of each token, `(N, rows, columns)`; the colours only tell apart."""
+    """Images `(N, H, W, 3)` above the winning slot of each token, `(N, rows, columns)`.
+
+    A slot has the same colour in all images. Colours go to those that win most often; the others are grey.
+    """
+    found, index, wins = np.unique(winners, return_inverse=True, return_counts=True)
+    rank = np.empty(len(found), int)
+    rank[np.argsort(-wins, kind="stable")] = np.arange(len(found))
+    colours = np.minimum(rank, SLOTS.N - 1)[index].reshape(np.shape(winners))
     figure, axes = plt.subplots(2, len(pictures), figsize=(size * len(pictures), 2.1 * size), squeeze=False)
     for column, (picture, winner) in enumerate(zip(pictures, winners, strict=True)):
         axes[0][column].imshow(_pixels(picture))
-        axes[1][column].imshow(winner % SLOTS.N, cmap=SLOTS, vmin=0, vmax=SLOTS.N - 1, interpolation="nearest")
+        axes[1][column].imshow(colours[column], cmap=SLOTS, vmin=0, vmax=SLOTS.N - 1, interpolation="nearest")
         axes[1][column].set_title(f"{len(np.unique(winner))} slots", fontsize=8)
     for axis in axes.flat:
         _bare(axis)
