@@ -47,7 +47,7 @@ PROFILES = {
     "full": "real CIFAR images, trained here from scratch with the recorded recipe.",
 }
 
-QUICK_IMAGES = 2000  # what a chapter trains on in the quick profile
+QUICK_IMAGES = 600  # what a chapter trains on in the quick profile
 
 STYLE = {
     "figure.dpi": 110,
