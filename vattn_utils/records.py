@@ -208,10 +208,16 @@ def provenance(precision="float32"):
 
 
 def _device():
-    accelerators = [device for device in keras.distribution.list_devices() if "cpu" not in device.lower()]
+    """The accelerators that Keras sees, or else the CPU cores that this process may use."""
+    if keras.backend.backend() == "torch":  # for which Keras 3 lists no devices
+        cuda = sys.modules["torch"].cuda
+        accelerators = [cuda.get_device_name(index) for index in range(cuda.device_count())]
+    else:
+        accelerators = [device for device in keras.distribution.list_devices() if "cpu" not in device.lower()]
     if accelerators:
         return f"{len(accelerators)} x {accelerators[0]}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s' * (cores > 1)} ({platform.machine()})"
 
 
 def _commit():
