@@ -4,8 +4,7 @@ import pytest
 
 from verification.execute import ROOT, Limits, chapters, execute_chapter
 
-# Due are 90 s on two idle cores; the limit leaves room for what else a shared machine does.
-QUICK = Limits(seconds=180, bytes=4 * 2**30)
+QUICK = Limits(seconds=90, bytes=4 * 2**30)
 
 
 @pytest.mark.parametrize("chapter", chapters())
