@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 
 from vattn_utils.fingerprint import MIME as FINGERPRINT
+from verification import address
 
 MAX_BYTES = 2_000_000
 KERNEL = "python3"
@@ -151,6 +152,13 @@ def figures_have_fingerprint_and_alt_text(notebook) -> Iterator[str]:
                 yield f"cell {number}: a figure without alt text; give it with notebook.figure(..., alt=...)"
 
 
+def installs_from_the_books_address(notebook) -> Iterator[str]:
+    book = address.repository()
+    for number, found in address.installed(notebook):
+        if found != book:
+            yield f"cell {number}: installs from {found}, _config.yml says {book}; run `python -m verification.address`"
+
+
 CHECKS = (
     parameters_are_declared_first,
     kernel_is_python3,
@@ -161,6 +169,7 @@ CHECKS = (
     no_stray_metadata,
     only_one_tag_hides_outputs,
     figures_have_fingerprint_and_alt_text,
+    installs_from_the_books_address,
 )
 
 
