@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PROFILE ?=
 CHAPTER ?=
+EXECUTED ?=
 PARAMETERS ?=
 
 VENV := .venv
@@ -18,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style units chapters quick pages execute refresh clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -48,35 +49,42 @@ endif
 
 html: book ## the same as book
 
-test: data style units chapters quick pages ## everything that keeps the book honest; the first step that fails ends it
-	@echo "All steps passed: style, units, chapters, quick, pages."
+test: data style stale units chapters quick pages ## everything that keeps the book honest; the first step that fails ends it
+	@echo "All steps passed: style, stale, units, chapters, quick, pages."
 
 data: $(READY)
 	@$(RUN) -m verification.execute which
 
 style: $(READY) ## step 1 of test: ruff, check and format
-	@echo "Step 1 of 5, style: ruff check, ruff format --check"
+	@echo "Step 1 of 6, style: ruff check, ruff format --check"
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-units: $(READY) ## step 2 of test: unit tests
-	@echo "Step 2 of 5, units: the package and the tools that verify the book"
+stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; silent if none
+	@$(RUN) -m verification.freshness
+
+units: $(READY) ## step 3 of test: unit tests
+	@echo "Step 3 of 6, units: the package and the tools that verify the book"
 	@$(PYTEST) tests --ignore=tests/book
 
-chapters: $(READY) ## step 3 of test: execute the chapters and compare with the committed outputs
-	@echo "Step 3 of 5, chapters: every committed output against a fresh execution"
+chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
+	@echo "Step 4 of 6, chapters: every committed output against a fresh execution"
 	@$(PYTEST) --nbval book
 
-quick: $(READY) ## step 4 of test: papermill runs the chapters in the quick profile, in bounded time and memory
-	@echo "Step 4 of 5, quick: papermill executes every chapter in the quick profile"
+quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
+	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
 	@$(PYTEST) tests/book/test_quick_profile.py
 
-pages: book ## step 5 of test: build the book, check its pages and the notebooks' hygiene
-	@echo "Step 5 of 5, pages: the built pages and the hygiene of the notebooks"
+pages: book ## step 6 of test: build the book, check its pages and the notebooks' hygiene
+	@echo "Step 6 of 6, pages: the built pages and the hygiene of the notebooks"
 	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
 	@$(RUN) -m verification.execute run --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
+
+verify: $(READY) ## compare chapters that were executed elsewhere with the committed ones, no kernel (EXECUTED=dir)
+	@test -n "$(EXECUTED)" || { echo "Say where the executed chapters are: make verify EXECUTED=dir" >&2; exit 2; }
+	@$(RUN) -m verification.verify "$(EXECUTED)"
 
 refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
 	@$(RUN) -m verification.execute refresh --chapter "$(CHAPTER)"

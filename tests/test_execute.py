@@ -3,15 +3,20 @@
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from verification import execute, hygiene
+from verification import execute, freshness, hygiene
 from verification.execute import ChapterError, Limits
 
 GIB = 2**30
+PARAMETERS = """
+every.profile = {published = "published", quick = "quick", full = "full"}
+mini.n = {published = 2, quick = 1, full = 2}
+"""
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def root(tmp_path):
     nbformat.write(notebook, tmp_path / "book" / "mini.ipynb")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/mini\n")
     (tmp_path / "_config.yml").write_text("title: Mini\n")
+    (tmp_path / "book" / "parameters.toml").write_text(PARAMETERS)
     (tmp_path / "book" / "index.md").write_text("# Index\n")
     (tmp_path / "requirements.txt").write_text("x==1\n")
     (tmp_path / "vattn_utils" / "vit.py").write_text("x = 1\n")
@@ -46,7 +52,7 @@ def no_kernel(monkeypatch):
         asked.append(parameters)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.read_text())
-        return 1.0, GIB
+        return 1.0, GIB, ()
 
     monkeypatch.setattr(execute, "execute", execute_nothing)
     return asked
@@ -87,6 +93,34 @@ def test_refresh_puts_published_outputs_back_without_stray_metadata(root, monkey
     execute.refresh("mini", root)
     assert path.read_bytes() == first
     assert [file.name for file in (root / "book").iterdir() if file.name.startswith(".")] == []
+
+
+def test_refreshed_notebook_carries_what_its_outputs_follow_from(root):
+    (root / "records" / "a.json").write_text("{}")
+    edit(root, 3, "import vattn_utils.vit\nfrom pathlib import Path\nPath('records/a.json').read_text()")
+    execute.refresh("mini", root)
+    path = root / "book" / "mini.ipynb"
+    committed = nbformat.read(path, as_version=4)
+    assert committed.metadata["executed"]["inputs"]["files"].keys() == {"records/a.json"}
+    assert committed.metadata["executed"]["inputs"]["modules"].keys() == {"vattn_utils.vit"}
+    assert freshness.reasons(committed, root) == []
+    (root / "records" / "a.json").write_text("[]")
+    assert freshness.reasons(committed, root) == ["records/a.json changed"]
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_no_other_profile_than_the_published_one_can_reach_the_records(root, profile):
+    edit(root, 3, "import os\nprint(os.path.realpath(os.environ['VATTN_RECORDS']))")
+    path, _ = execute.execute_chapter("mini", profile, root=root)
+    printed = nbformat.read(path, as_version=4).cells[4].outputs[0].text.strip()
+    assert printed.endswith("records")
+    assert not Path(printed).is_relative_to(execute.ROOT)
+
+
+def test_nothing_is_executed_over_its_source(root):
+    source = root / "book" / "mini.ipynb"
+    with pytest.raises(ChapterError, match="beside the source"):
+        execute.execute(source, source, {"profile": "quick"}, cwd=root)
 
 
 def test_failing_cell_fails_the_chapter_and_keeps_what_was_reached(root):
@@ -150,7 +184,11 @@ def test_changed_parameters_and_profile_are_executed_again(root, no_kernel):
     execute.execute_chapter("mini", "quick", root=root)
     execute.execute_chapter("mini", "quick", ["n=4"], root=root)
     execute.execute_chapter("mini", "full", ["n=4"], root=root)
-    assert no_kernel == [{"profile": "quick"}, {"n": 4, "profile": "quick"}, {"n": 4, "profile": "full"}]
+    assert no_kernel == [
+        {"n": 1, "profile": "quick"},
+        {"n": 4, "profile": "quick"},
+        {"n": 4, "profile": "full"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +215,7 @@ def test_wrong_parameters_fail_before_a_kernel_starts(root, tmp_path, parameters
 
 
 def test_unknown_profile_and_chapter_are_named(root, no_kernel):
-    with pytest.raises(ChapterError, match="profile='quik' does not exist; use one of quick, published, full"):
+    with pytest.raises(ChapterError, match="profile='quik' does not exist; use one of published, quick, full"):
         execute.execute_chapter("mini", "quik", root=root)
     with pytest.raises(ChapterError, match=r"no chapter 'mimi'\. Did you mean 'mini'"):
         execute.execute_chapter("mimi", "quick", root=root)
@@ -226,14 +264,14 @@ def test_book_of_another_profile_is_laid_out_beside_the_source(root):
     assert (copy / "_toc.yml").is_file()
     laid_out = nbformat.read(copy / "book" / "mini.ipynb", as_version=4)
     assert 'profile = "quick"' in laid_out.cells[2].source
-    assert laid_out.cells[3].outputs[0].text == "Profile quick: n is 2\n"
+    assert laid_out.cells[3].outputs[0].text == "Profile quick: n is 1\n"
     assert nbformat.read(root / "book" / "mini.ipynb", as_version=4).cells[2].outputs == []
 
 
 def test_result_of_an_execution_is_noted_beside_it(root, no_kernel):
     path, execution = execute.execute_chapter("mini", "quick", root=root)
     note = json.loads(path.with_suffix(".json").read_text())
-    assert note == asdict(execution)
+    assert note == {**asdict(execution), "read": []}
     assert (note["seconds"], note["peak_bytes"]) == (1.0, GIB)
 
 

@@ -14,7 +14,6 @@ import argparse
 import base64
 import contextlib
 import datetime
-import difflib
 import hashlib
 import json
 import os
@@ -29,6 +28,8 @@ from pathlib import Path
 import nbformat
 import psutil
 
+from verification import contract, freshness
+from verification.contract import PROFILES
 from verification.hygiene import (
     CELL_METADATA,
     IMAGE_METADATA,
@@ -41,7 +42,6 @@ from verification.hygiene import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-PROFILES = ("quick", "published", "full")
 INJECTED = "injected-parameters"
 PICTURE = "picture-"
 DATA_SETS = ("cifar10", "cifar100")
@@ -65,12 +65,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a chapter: its inputs' digest, when it was, how long it took, the memory it needed at most."""
+    """One execution of a chapter: its inputs' digest, when it was, how long it took, the memory it needed at most, and
+    the files of the book and the records that it read."""
 
     inputs: str
     date: str
     seconds: float
     peak_bytes: int
+    read: tuple[str, ...]
 
     def __str__(self):
         return f"{self.seconds:.0f} s, peak memory {self.peak_bytes / 2**30:.2f} GiB"
@@ -92,8 +94,7 @@ def check_parameters(notebook, parameters: dict[str, object]) -> None:
     declared = declared_parameters(notebook)
     for name, value in parameters.items():
         if name not in declared:
-            near = difflib.get_close_matches(name, declared, 1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
+            hint = contract.nearest(name, declared)
             raise ChapterError(f"unknown parameter {name!r}. {hint}The chapter has {', '.join(declared)}")
         kind, _ = declared[name]
         if type(value) is not TYPES[kind]:
@@ -138,22 +139,25 @@ def inputs_digest(notebook, parameters: dict[str, object], root: Path = ROOT) ->
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], limits: Limits | None = None, cwd=ROOT):
-    """Execute the notebook `source` with `parameters` and write the result to `target`; return (seconds, bytes).
+    """Execute the notebook `source` with `parameters` and write the result to `target`.
 
-    Raises ChapterError for wrong parameters, for a cell that fails, and where `limits` are passed: the kernel is
-    then killed. What a failed execution reached is kept beside `target`, as `<name>.failed.ipynb`.
+    Returns the seconds and bytes it took, and the files of the book and the records that it read. Raises ChapterError
+    for wrong parameters, for a cell that fails, and where `limits` are passed: the kernel is then killed. What a failed
+    execution reached is kept beside `target`, as `<name>.failed.ipynb`.
     """
     try:
         check_parameters(nbformat.read(source, as_version=4), parameters)
     except (ChapterError, ValueError) as error:
         raise ChapterError(f"{source.name}: {error}") from None
+    if target.resolve().parent == source.resolve().parent:
+        raise ChapterError(f"{target} is beside the source {source.name}; execute into another folder")
 
     import papermill  # a second of imports that a typing error need not wait for
 
     target.parent.mkdir(parents=True, exist_ok=True)
     running, failed = (target.with_name(f"{target.stem}.{state}.ipynb") for state in ("running", "failed"))
     failed.unlink(missing_ok=True)
-    with kernel_environment(), Watchdog(limits) as watchdog:
+    with kernel_environment(cwd, parameters.get("profile")) as read, Watchdog(limits) as watchdog:
         try:
             papermill.execute_notebook(
                 str(source), str(running), parameters, kernel_name=KERNEL, progress_bar=False, cwd=str(cwd)
@@ -163,11 +167,12 @@ def execute(source: Path, target: Path, parameters: dict[str, object], limits: L
                 running.replace(failed)
             reason = watchdog.exceeded or str(error).strip()
             raise ChapterError(f"{source.name} failed: {reason}\nSee {failed} for how far it came.") from error
+        files = tuple(read())
     if watchdog.exceeded:  # in the last moment, after the last cell
         running.replace(failed)
         raise ChapterError(f"{source.name} failed: {watchdog.exceeded}")
     running.replace(target)
-    return watchdog.seconds, watchdog.peak_bytes
+    return watchdog.seconds, watchdog.peak_bytes, files
 
 
 class Watchdog:
@@ -219,21 +224,48 @@ def resident_bytes(process: psutil.Process) -> int:
         return 0
 
 
+# Run by the kernel before the first cell: notes every file of the book and of the records that is opened to be read.
+READS = """
+import os, sys
+def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), write=os.write, path=os.path.abspath):
+    if event == "open" and isinstance(arguments[0], str) and (arguments[1] or "r").startswith("r"):
+        name = path(arguments[0])
+        if name.startswith({folders!r}):
+            write(note, (name + chr(10)).encode())
+sys.addaudithook(watch)
+del os, sys, watch
+"""
+
+
 @contextlib.contextmanager
-def kernel_environment():
-    """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out."""
+def kernel_environment(cwd, profile):
+    """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out.
+
+    Any other profile than the published one sees a copy of the records, so that no quick run can overwrite them.
+    Yields a function that returns the files under `cwd`/book and `cwd`/records that the kernel has read.
+    """
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as ipython:
+    with tempfile.TemporaryDirectory() as folder:
+        settings, log = Path(folder, "profile_default"), Path(folder, "reads")
+        (settings / "startup").mkdir(parents=True)
         # its log says how the kernel is connected, which nobody asked
-        Path(ipython, "profile_default").mkdir()
-        Path(ipython, "profile_default", "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
+        (settings / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
+        folders = tuple(f"{cwd / name}{os.sep}" for name in ("book", "records"))
+        (settings / "startup" / "reads.py").write_text(READS.format(log=str(log), folders=folders))
         os.environ.pop("VATTN_PROFILE", None)
-        os.environ.update(IPYTHONDIR=ipython, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")
+        os.environ.update(IPYTHONDIR=folder, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")
+        if profile != "published":
+            os.environ["VATTN_RECORDS"] = str(copy_of_records(Path(folder)))
         try:
-            yield
+            yield lambda: sorted({Path(line).relative_to(cwd).as_posix() for line in log.read_text().splitlines()})
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+def copy_of_records(folder):
+    """Copy the committed records into `folder`; return where they are."""
+    return shutil.copytree(ROOT / "records", folder / "records")
 
 
 def execute_chapter(name, profile, settings=(), root=ROOT, limits=None, force=False) -> tuple[Path, Execution]:
@@ -244,16 +276,18 @@ def execute_chapter(name, profile, settings=(), root=ROOT, limits=None, force=Fa
     source = chapter_path(name, root)
     notebook = nbformat.read(source, as_version=4)
     try:
-        parameters = {**parse_parameters(notebook, list(settings)), "profile": profile}
-        check_parameters(notebook, parameters)
+        contract.check_declared(root, name, declared_parameters(notebook))
+        due = contract.parameters(root, name, profile)
+        parameters = {**due, **parse_parameters(notebook, list(settings)), "profile": profile}
     except (ChapterError, ValueError) as error:
         raise ChapterError(f"{source.name}: {error}") from None
     target = root / "_build" / "executed" / profile / source.name
     note = target.with_suffix(".json")
     inputs = inputs_digest(notebook, parameters, root)
     if not force and target.is_file() and note.is_file():
-        last = Execution(**json.loads(note.read_text()))
-        if last.inputs == inputs:
+        noted = json.loads(note.read_text())
+        if noted.keys() == Execution.__dataclass_fields__.keys() and noted["inputs"] == inputs:
+            last = Execution(**noted)
             say(f"{name}: nothing changed since it ran in the {profile} profile ({last})")
             return target, last
     say(f"{name}: executing in the {profile} profile")
@@ -268,8 +302,7 @@ def execute_chapter(name, profile, settings=(), root=ROOT, limits=None, force=Fa
 def chapter_path(name: str, root: Path = ROOT) -> Path:
     found = chapters(root)
     if name not in found:
-        near = difflib.get_close_matches(name, found, 1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
+        hint = contract.nearest(name, found)
         raise ChapterError(f"there is no chapter {name!r}. {hint}The chapters are {', '.join(found) or 'not written'}")
     return found[name]
 
@@ -329,7 +362,8 @@ def refresh(name: str, root: Path = ROOT) -> None:
         notebook = with_outputs(nbformat.read(source, as_version=4), executed)
     except ChapterError as error:
         raise ChapterError(f"{source.name}: {error}") from None
-    notebook.metadata["executed"] = executed_with(execution)
+    inputs = freshness.inputs(notebook, execution.read, root)
+    notebook.metadata["executed"] = {**executed_with(execution), "inputs": inputs}
     keep_pictures(notebook, source.parent / "_static")
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if text == source.read_text(encoding="utf-8"):

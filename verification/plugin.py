@@ -1,10 +1,7 @@
 """`pytest --nbval book`: every chapter executed, every output compared with the committed one.
 
-nbval collects the cells and starts the kernels; how a cell is run, compared and reported is decided here. Load it in
-the root's conftest.py: `pytest_plugins = ["verification.plugin"]`.
-
-Tags: what a cell tagged `nbval-ignore-output` shows is never compared, what a cell tagged `depends-on-data` shows only
-in the published profile. Tolerances: `{"verify": {"rtol": 1e-2, "atol": 0}}` in the cell's metadata. The first cell
+nbval collects the cells and starts the kernels; how a cell is run and reported is decided here, how it is compared
+in `verification.verify`. Load it in the root's conftest.py: `pytest_plugins = ["verification.plugin"]`. The first cell
 that fails ends its chapter.
 """
 
@@ -18,12 +15,11 @@ from nbformat.v4 import output_from_msg
 from nbval.plugin import IPyNbCell
 
 from verification.execute import PROFILES, ROOT, verified_profile
-from verification.outputs import compare, tolerance_of
+from verification.verify import complaint, place
 
 PROFILE_VARIABLE = "VATTN_PROFILE"  # a chapter asks it first, then the literal in its parameters cell
 CELL_SECONDS = 900
 STARTUP_SECONDS = 180  # a kernel on a busy machine
-SHOWN_DIFFERENCES = 5
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -41,7 +37,9 @@ class ChapterCell(IPyNbCell):
 
     def runtest(self):
         try:
-            self._check(self._execute())
+            found = complaint(self.cell, self._execute(), os.environ[PROFILE_VARIABLE], self.path.stem)
+            if found:
+                raise CellFailure(found)
         except CellFailure:
             self.parent.failed_cell = f"cell {self.position}"
             raise
@@ -61,41 +59,7 @@ class ChapterCell(IPyNbCell):
 
     @property
     def place(self):
-        """Chapter, nearest heading above and number, for example `eanet.ipynb, "The memory", cell 12 (In [7])`."""
-        above = self.parent.nb.cells[: self.position]
-        headings = [
-            line.lstrip("#").strip()
-            for cell in above
-            if cell.cell_type == "markdown"
-            for line in re.sub(r"(?s)```.*?```", "", cell.source).splitlines()
-            if re.match(r"#{1,6} ", line)
-        ]
-        heading = f', "{headings[-1]}"' if headings else ""
-        return f"{self.path.name}{heading}, cell {self.position} (In [{self.cell.execution_count or ' '}])"
-
-    def _check(self, found):
-        tags = self.cell.metadata.get("tags", [])
-        if self.cell.source.strip() and self.cell.execution_count is None:
-            raise CellFailure(f"the committed cell was never executed; {self._way_out}")
-        if "nbval-ignore-output" in tags:
-            return
-        if "depends-on-data" in tags and os.environ[PROFILE_VARIABLE] != "published":
-            return
-        try:
-            differences = compare(self.cell.outputs, found, tolerance_of(self.cell.metadata))
-        except ValueError as error:
-            raise CellFailure(str(error)) from None
-        if differences:
-            shown = "\n".join(f"  {difference}" for difference in differences[:SHOWN_DIFFERENCES])
-            more = len(differences) - SHOWN_DIFFERENCES
-            rest = f"\n  and {more} more" if more > 0 else ""
-            raise CellFailure(
-                f"the output is not the committed one\n{shown}{rest}\n  If the new one is right, {self._way_out}"
-            )
-
-    @property
-    def _way_out(self):
-        return f"run `make refresh CHAPTER={self.path.stem}`"
+        return place(self.parent.nb, self.position, self.path.name)
 
     def _execute(self):
         """Run the cell and return its outputs. Raises CellFailure for an error, a dead kernel or too long a time."""

@@ -1,0 +1,121 @@
+"""Executed notebooks are compared with the committed ones as nbval's are, and no kernel is needed for it."""
+
+import copy
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from verification import verify
+from verification.execute import ChapterError
+
+
+def printing(count, text, *tags, **metadata):
+    output = new_output("stream", name="stdout", text=text)
+    return new_code_cell(
+        f"step_{count}()", outputs=[output], execution_count=count, metadata={"tags": list(tags), **metadata}
+    )
+
+
+@pytest.fixture
+def committed():
+    return new_notebook(
+        cells=[
+            new_code_cell('profile: str = "published"', execution_count=1, metadata={"tags": ["parameters"]}),
+            printing(2, "Profile published: real images.\n", "depends-on-data"),
+            new_markdown_cell("## The memory"),
+            printing(3, "accuracy 0.700\n", "depends-on-data"),
+            printing(4, "rows sum to 1.000\n", verify={"rtol": 0.1}),
+            printing(5, "took 12 s\n", "nbval-ignore-output"),
+        ]
+    )
+
+
+def executed_as(committed, profile, changes=()):
+    """What papermill makes of `committed`: its parameters injected, the outputs at `changes` replaced."""
+    executed = copy.deepcopy(committed)
+    executed.cells[1].outputs[0].text = f"Profile {profile}: whatever.\n"
+    for position, text in dict(changes).items():
+        executed.cells[position].outputs[0].text = text
+    injected = new_code_cell(f'profile = "{profile}"', execution_count=2, metadata={"tags": ["injected-parameters"]})
+    executed.cells.insert(1, injected)
+    return executed
+
+
+def test_an_execution_with_the_same_outputs_has_no_complaints(committed):
+    same = executed_as(committed, "published", {1: "Profile published: real images.\n"})
+    assert verify.complaints(committed, same, "mini.ipynb") == []
+
+
+def test_a_changed_number_is_told_with_its_place_and_the_way_out(committed):
+    wrong = executed_as(committed, "published", {1: "Profile published: real images.\n", 3: "accuracy 0.710\n"})
+    (told,) = verify.complaints(committed, wrong, "mini.ipynb")
+    assert told.startswith('mini.ipynb, "The memory", cell 4 (In [3]): the output is not the committed one')
+    assert "expected  0.700" in told
+    assert "found     0.710" in told
+    assert "make refresh CHAPTER=mini" in told
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_what_depends_on_data_counts_in_the_published_profile_only(committed, profile):
+    assert verify.complaints(committed, executed_as(committed, profile, {3: "accuracy 0.1\n"}), "mini.ipynb") == []
+    wrong = executed_as(committed, profile, {4: "rows sum to 2.000\n"})
+    assert len(verify.complaints(committed, wrong, "mini.ipynb")) == 1
+
+
+def test_tolerances_and_ignored_outputs_are_those_of_the_cell(committed):
+    near = executed_as(committed, "quick", {4: "rows sum to 1.050\n", 5: "took 99 hours\n"})
+    assert verify.complaints(committed, near, "mini.ipynb") == []
+
+
+def test_an_execution_that_failed_midway_is_a_difference(committed):
+    failed = executed_as(committed, "quick")
+    failed.cells[5].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+    failed.cells[6].execution_count = None
+    told = verify.complaints(committed, failed, "mini.ipynb")
+    assert ["ValueError: no" in told[0], "ended before this cell" in told[1], len(told)] == [True, True, 2]
+
+
+def test_an_execution_of_other_code_is_not_compared(committed):
+    other = executed_as(committed, "quick")
+    other.cells[4].source = "another_step()"
+    with pytest.raises(ChapterError, match="not the committed code"):
+        verify.complaints(committed, other, "mini.ipynb")
+
+
+def test_an_execution_that_names_no_profile_is_not_compared(committed):
+    silent = executed_as(committed, "quick")
+    silent.cells[2].outputs = []
+    with pytest.raises(ChapterError, match="which profile"):
+        verify.complaints(committed, silent, "mini.ipynb")
+
+
+@pytest.fixture
+def book(tmp_path, committed):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/index\nchapters:\n- file: book/mini\n- file: book/other\n")
+    for name in ("mini", "other"):
+        nbformat.write(committed, tmp_path / "book" / f"{name}.ipynb")
+    (tmp_path / "executed").mkdir()
+    return tmp_path
+
+
+def test_a_folder_is_compared_chapter_by_chapter(book, committed):
+    nbformat.write(executed_as(committed, "quick"), book / "executed" / "mini.ipynb")
+    compared, found = verify.verify(book / "executed", book)
+    assert compared == {"mini": "5 code cells, quick profile"}
+    assert found == {"mini": []}
+
+
+def test_a_folder_without_chapters_is_an_error(book):
+    with pytest.raises(ChapterError, match="none of the chapters mini, other"):
+        verify.verify(book / "executed", book)
+
+
+def test_the_command_fails_if_one_chapter_differs(book, committed, monkeypatch, capsys):
+    monkeypatch.setattr(verify, "chapters", lambda root=None: {"mini": book / "book" / "mini.ipynb"})
+    nbformat.write(executed_as(committed, "quick"), book / "executed" / "mini.ipynb")
+    assert verify.main([str(book / "executed")]) == 0
+    nbformat.write(executed_as(committed, "quick", {4: "rows sum to 3.000\n"}), book / "executed" / "mini.ipynb")
+    assert verify.main([str(book / "executed")]) == 1
+    assert "mini: differs (5 code cells, quick profile)" in capsys.readouterr().out
