@@ -43,6 +43,8 @@ def test_a_class_token_stands_before_the_patches_and_is_left_out_of_the_picture(
     assert shown.shape == (4, 2, 17, 4, 4)
     np.testing.assert_allclose(shown.sum(axis=(-2, -1)), 1, atol=1e-5)
     np.testing.assert_allclose(layer.own_share(), layer.weights[..., 0], atol=1e-7)
+    left = (1 - layer.own_share())[..., None, None]
+    np.testing.assert_allclose(shown * left, layer.weights[..., 1:].reshape(shown.shape), atol=1e-6)
 
 
 def test_slot_maps_sum_to_one_over_the_tokens(pictures):

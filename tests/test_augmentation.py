@@ -39,6 +39,13 @@ def test_crop_moves_an_image_by_at_most_its_padding():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 20, 12, 20)
 
 
+def test_crop_moves_down_and_to_the_right_independently():
+    image = np.zeros((500, 8, 8, 3), "uint8")
+    image[:, 4, 4] = 255
+    _, rows, columns = np.nonzero(crop(image, generator(), padding=2)[..., 0])
+    assert len(set(zip(rows, columns, strict=True))) == 5 * 5
+
+
 def test_crop_fills_the_border_by_reflection():
     image = np.broadcast_to(np.arange(8, dtype="uint8")[None, None, :, None], (50, 8, 8, 3))
     expected = {tuple(np.pad(np.arange(8), 2, mode="reflect")[left : left + 8]) for left in range(5)}

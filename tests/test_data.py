@@ -103,6 +103,13 @@ def test_the_real_cifar_is_in_canonical_order_and_quickly_there(name):
     assert dataset.statistics()["mean"][0] > dataset.statistics()["mean"][2]  # red before blue
 
 
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_the_classes_of_cifar_stand_in_alphabetical_order_as_its_labels_do(name, classes):
+    names = data.CLASS_NAMES[name]
+    assert list(names) == sorted(set(names))
+    assert len(names) == classes
+
+
 # What is refused
 
 

@@ -67,6 +67,16 @@ def test_a_mirrored_shifted_or_scaled_map_is_seen(change):
     assert differences(draw(), draw(image=change(a_map())))
 
 
+def test_a_changed_map_over_a_picture_is_seen():
+    def covered(values):
+        figure = draw()
+        figure.axes[0].imshow(values, alpha=0.65)
+        return figure
+
+    assert differences(covered(a_map()), covered(a_map())) == []
+    assert differences(covered(a_map()), covered(a_map().T))
+
+
 def test_a_swap_in_a_large_photograph_is_seen():
     photo = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     other = photo.copy()

@@ -5,7 +5,7 @@ from keras import ops
 
 from vattn_utils import layers
 from vattn_utils.eanet import ExternalAttention, double_normalise
-from vattn_utils.patch_convnet import AttentionPooling, SqueezeExcite
+from vattn_utils.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
 
 
 def softmax(x, axis=-1):
@@ -109,6 +109,15 @@ def test_permuting_tokens_permutes_self_attention(tokens, random, self_attention
     np.testing.assert_allclose(np.array(permuted_weights), expected, atol=1e-5)
 
 
+def test_a_transformer_block_is_equations_2_and_3_of_the_paper(tokens, random):
+    block = layers.TransformerBlock(layers.SelfAttention(heads=2), mlp_dim=12)
+    block(tokens)
+    randomise(block, random)
+    attended = tokens + np.array(block.attention(block.norm_1(tokens)))
+    expected = attended + np.array(block.mlp(block.norm_2(attended)))
+    np.testing.assert_allclose(np.array(block(tokens)), expected, atol=1e-5)
+
+
 def test_sequence_pooling_equals_its_numpy_reference(tokens, random):
     layer = layers.SequencePooling()
     layer(tokens)
@@ -158,6 +167,19 @@ def test_squeeze_excite_equals_its_numpy_reference(random):
     reduced = np.maximum(x.mean(axis=(1, 2)) @ w["reduce/kernel"] + w["reduce/bias"], 0)
     scale = 1 / (1 + np.exp(-(reduced @ w["excite/kernel"] + w["excite/bias"])))
     np.testing.assert_allclose(np.array(layer(x)), x * scale[:, None, None], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "dense"])
+def test_a_trunk_block_adds_its_scaled_branch(kind, random):
+    x = random.normal(size=(2, 3, 3, 8)).astype("float32")
+    block = TrunkBlock(kind, squeeze_ratio=4, layer_scale=0.5)
+    block(x)
+    randomise(block, random)
+    branch = x
+    for layer in block.branch[:-1]:
+        branch = layer(branch)
+    expected = x + np.array(branch) * np.array(block.branch[-1].gamma)
+    np.testing.assert_allclose(np.array(block(x)), expected, atol=1e-5)
 
 
 def test_patches_stand_in_reading_order():

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from vattn_utils import records, train, training
+from vattn_utils import eanet, records, train, training
 from vattn_utils.records import RecordError
 
 RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
@@ -56,6 +56,14 @@ def test_weights_are_stored_in_half_precision_under_their_paths(root):
     arrays = load_file(root / "eanet-tiny-book" / "model.safetensors")
     assert {array.dtype for array in arrays.values()} == {np.dtype("float16")}
     assert "block_0/attention/memory_key" in arrays
+
+
+def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
+    model = eanet.build("book", num_classes=4, **SIZES)
+    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
+    record = records.write("eanet-tiny-book", model, tiny, "book", RECIPE, run, records.provenance(), root=tmp_path)
+    for shipped, trained in zip(record.model().get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(shipped, trained.astype("float16"))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "attention.npz"])

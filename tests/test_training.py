@@ -1,12 +1,13 @@
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 from vattn_utils import eanet, training
-from vattn_utils.training import Batches, Recipe
+from vattn_utils.training import Batches, Recipe, Repeatable
 
 SHORT = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, validation=16, augmentation=("flip",))
 
@@ -60,6 +61,22 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(tiny, tmp_pat
     assert run.epoch == expected.epoch
     for found, weight in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(found, weight, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_killed_between_history_and_backup_counts_no_epoch_twice(tiny, tmp_path, monkeypatch):
+    back_up = keras.callbacks.BackupAndRestore.on_epoch_end
+
+    def killed_in_the_second(backup, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+        back_up(backup, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.BackupAndRestore, "on_epoch_end", killed_in_the_second)
+        with pytest.raises(Killed):
+            training.fit(model_of(tiny), tiny, SHORT, tmp_path / "run", verbose=False)
+    run = training.fit(model_of(tiny), tiny, SHORT, tmp_path / "run", verbose=False)
+    assert {len(values) for values in run.history.values()} == {SHORT.epochs}
 
 
 def test_a_finished_run_is_found_finished(tiny, tmp_path):
@@ -145,11 +162,23 @@ def test_batches_are_a_function_of_seed_epoch_and_index(tiny):
         assert (batch(*other) != batch(0, 1, 2)).any()
 
 
-def test_an_epoch_shows_each_image_at_most_once(tiny):
+def test_an_epoch_shows_each_image_at_most_once_and_with_its_own_label(tiny):
     (x, y), _ = tiny.split(16, 0)
     batches = Batches(x, y, 4, dataclasses.replace(SHORT, augmentation=()))
-    seen = np.concatenate([batches[index][0] for index in range(len(batches))])
+    seen, targets = (np.concatenate(parts) for parts in zip(*(batches[i] for i in range(len(batches))), strict=True))
     assert len(np.unique(seen.reshape(len(seen), -1), axis=0)) == len(seen) == 80
+    label = {image.tobytes(): own for image, own in zip(x, y, strict=True)}
+    assert targets.argmax(axis=1).tolist() == [label[image.astype("uint8").tobytes()] for image in seen]
+
+
+def test_every_epoch_is_told_its_number(tiny):
+    (x, y), _ = tiny.split(16, 0)
+    batches = Batches(x, y, 4, SHORT)
+    repeatable = Repeatable(batches, seed=0)
+    repeatable.set_model(model_of(tiny))
+    for epoch in (0, 1, 7):
+        repeatable.on_epoch_begin(epoch)
+        assert batches.epoch == epoch
 
 
 def test_evaluation_equals_keras_metrics(tiny):
@@ -160,6 +189,12 @@ def test_evaluation_equals_keras_metrics(tiny):
     assert found["loss"] == pytest.approx(float(loss), abs=1e-5)
     assert found["top1"] == pytest.approx((logits.argmax(axis=1) == tiny.y_test).mean())
     assert found["top5"] == 1.0  # of four classes
+
+
+def test_top_5_counts_the_fifth_and_not_the_sixth():
+    echo = SimpleNamespace(predict=lambda logits, **_: logits)
+    found = training.evaluate(echo, np.tile(np.arange(10.0), (10, 1)), np.arange(10))
+    assert (found["top1"], found["top5"]) == (0.1, 0.5)
 
 
 @pytest.mark.parametrize(
