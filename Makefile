@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh links clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -88,6 +88,9 @@ verify: $(READY) ## compare chapters that were executed elsewhere with the commi
 
 refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
 	@$(RUN) -m verification.execute refresh --chapter "$(CHAPTER)"
+
+links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
+	@$(RUN) -m verification.links --external
 
 clean: ## remove _build; .venv stays
 	@rm -rf _build

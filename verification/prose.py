@@ -28,8 +28,8 @@ CLAIMS = {
     "a number of parameters": re.compile(rf"{NUMBER}\s*(?:k|M|million|thousand)?\s*(?:trainable )?parameters\b"),
     "a time": re.compile(rf"{NUMBER}\s*(?:ms|s|seconds?|min|minutes?|h|hours?)\b"),
 }
-# What is no prose: fenced and inline code, formulas, the targets of links.
-NOT_PROSE = re.compile(r"(?s)```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|(?<=\])\([^)\s]*\)|https?://\S+")
+CODE = r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$"  # and formulas
+NOT_PROSE = re.compile(rf"(?s){CODE}|(?<=\])\([^)\s]*\)|https?://\S+")
 LINK = re.compile(r"\]\(https?://")
 QUOTED = re.compile(r"\bquoted\b", re.IGNORECASE)
 
