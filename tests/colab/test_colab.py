@@ -1,0 +1,59 @@
+"""Every chapter runs in Colab, whatever versions Colab has, and changes none of them: see `bare.py`.
+
+`pytest tests/colab` makes two environments that know nothing of the book: one with the oldest versions that
+pyproject.toml admits, one with the newest that there are. It takes some minutes and gigabytes; `-k "oldest and vit"`
+chooses. What is tested is what is committed, as a reader can get nothing else.
+"""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from verification.address import ROOT
+from verification.execute import chapters
+
+DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+# What the chapters need, and pyproject.toml does not name, as it is Colab's.
+COLABS = ["scikit-image", "ipykernel", "nbclient"]
+VERSIONS = {
+    # TensorFlow 2.18 is the first that came with Keras 3.8 out of the same months.
+    "oldest": [dependency.replace(">=", "==") for dependency in DEPENDENCIES] + ["tensorflow==2.18.*", *COLABS],
+    "newest": [dependency.partition(">=")[0] for dependency in DEPENDENCIES] + ["tensorflow", *COLABS],
+}
+LAST_PYTHON_OF_OLDEST = (3, 12)  # TensorFlow 2.18 and NumPy 1.26 were built for no later one
+
+
+def run(*command):
+    """What a command prints; the test fails with all of it if the command does."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory):
+    """A clone of what is committed."""
+    folder = tmp_path_factory.mktemp("remote")
+    run("git", "clone", "--quiet", str(ROOT), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def python(request, tmp_path_factory):
+    """The Python of an environment with these versions."""
+    if request.param == "oldest" and sys.version_info[:2] > LAST_PYTHON_OF_OLDEST:
+        pytest.skip("the oldest versions were not built for this Python; run it with 3.11 or 3.12")
+    folder = tmp_path_factory.mktemp(request.param)
+    run(sys.executable, "-m", "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    run(python, "-m", "pip", "install", "--quiet", *VERSIONS[request.param])
+    return python
+
+
+@pytest.mark.parametrize("chapter", chapters())
+def test_a_bare_chapter_runs_and_changes_nothing_that_was_there(chapter, python, remote):
+    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils")  # the chapter before installed it
+    print(run(python, str(Path(__file__).parent / "bare.py"), str(remote / "book" / f"{chapter}.ipynb"), str(remote)))
