@@ -1,0 +1,141 @@
+"""The workflows on GitHub call what is here, may do little, and publish nothing that did not pass.
+
+That they are well formed is actionlint's to say; it is a program of its own, and not among the requirements.
+"""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from verification.address import ROOT
+from verification.execute import chapters
+
+WORKFLOWS = {
+    path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+}
+JOBS = {f"{name}-{job}": body for name, workflow in WORKFLOWS.items() for job, body in workflow["jobs"].items()}
+EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+# What a job may do beyond reading the repository.
+MAY_WRITE = {"test-pages": {"pages", "id-token"}, "colab-image": {"issues"}}
+
+
+def triggers(workflow):
+    return workflow[True]  # in YAML 1.1 `on` is a truth value
+
+
+def steps():
+    """Every step, as its job's name and the step itself."""
+    return [(job, step) for job, body in JOBS.items() for step in body["steps"]]
+
+
+def commands(program):
+    """The arguments of every call of `program` in the workflows, an expression of GitHub's standing as "x"."""
+    scripts = [EXPRESSION.sub("x", step["run"]).replace("\\\n", " ") for _, step in steps() if "run" in step]
+    lines = [line for script in scripts for line in script.splitlines()]
+    found = [shlex.split(line, comments=True) for line in lines]
+    return [words[1:] for words in found if words and words[0] == program]
+
+
+def test_there_is_a_workflow_for_each_promise():
+    assert set(WORKFLOWS) == {"test", "gpu", "colab", "links", "audit"}
+
+
+@pytest.mark.parametrize("arguments", commands("make"), ids=" ".join)
+def test_make_knows_what_it_is_asked_for(arguments):
+    done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_modules_and_tests_exist():
+    called = [words for words in commands(".venv/bin/python") if words[0] == "-m"]
+    assert called
+    for _, module, *rest in called:
+        assert importlib.util.find_spec(module), module
+        if module == "pytest":
+            assert (ROOT / rest[0]).is_dir(), rest[0]
+
+
+def test_the_programs_and_folders_that_are_named_exist():
+    text = "\n".join(step.get("run", "") for _, step in steps())
+    named = set(re.findall(r"\b(?:tests|book|vattn_utils|verification)/[\w/]+(?:\.\w+)?", text))
+    assert {"tests/colab", "tests/colab/bare.py"} <= named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    hashed = re.findall(r"hashFiles\((.*?)\)", (ROOT / ".github/workflows/test.yml").read_text())
+    assert [path for path in re.findall(r"'(.*?)'", *hashed) if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_may_write_only_what_it_is_for(job):
+    workflow = WORKFLOWS[job.partition("-")[0]]
+    assert workflow["permissions"] == {"contents": "read"}
+    granted = JOBS[job].get("permissions", {})
+    assert {name for name, level in granted.items() if level == "write"} == MAY_WRITE.get(job, set())
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_ends(job):
+    assert 0 < JOBS[job]["timeout-minutes"] <= 360
+
+
+def test_only_githubs_own_actions_are_used_each_in_a_version():
+    used = {step["uses"] for _, step in steps() if "uses" in step}
+    assert [name for name in used if not re.fullmatch(r"actions/[\w-]+@v\d+", name)] == []
+
+
+def test_no_script_holds_what_a_stranger_may_write():
+    given = [found for _, step in steps() for found in EXPRESSION.findall(step.get("run", ""))]
+    assert given
+    assert all(re.fullmatch(r"\$\{\{ matrix\.\w+ \}\}", found) for found in given), given
+
+
+def test_what_runs_on_a_schedule_runs_by_hand_too():
+    scheduled = {name for name, workflow in WORKFLOWS.items() if "schedule" in triggers(workflow)}
+    assert scheduled == {"gpu", "colab", "links", "audit"}
+    assert all("workflow_dispatch" in triggers(WORKFLOWS[name]) for name in scheduled)
+
+
+def test_every_push_is_tested_on_the_oldest_python_and_with_the_oldest_and_newest_versions():
+    assert {"push", "pull_request"} <= set(triggers(WORKFLOWS["test"]))
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    assert JOBS["test-test"]["strategy"]["matrix"]["python"][0] == oldest
+    assert ["test"] in commands("make")
+    tried = {entry["versions"]: entry["python"] for entry in JOBS["test-versions"]["strategy"]["matrix"]["include"]}
+    assert set(tried) == {"oldest", "newest"}
+    assert tried["oldest"] == oldest
+
+
+def test_pages_are_published_from_a_green_run_on_main_only():
+    deploying = [job for job, step in steps() if step.get("uses", "").startswith("actions/deploy-pages")]
+    assert deploying == ["test-pages"]
+    pages = JOBS["test-pages"]
+    assert set(pages["needs"]) == set(WORKFLOWS["test"]["jobs"]) - {"pages"}
+    assert "refs/heads/main" in pages["if"]
+    assert "'push'" in pages["if"]
+    assert "always()" not in pages["if"]
+    may_fail = [step["name"] for _, step in steps() if "continue-on-error" in step]
+    assert may_fail == ["Fetch CIFAR, or find it in the cache"]
+
+
+def test_on_a_gpu_every_chapter_that_trains_is_executed_alone_verified_and_kept():
+    job = JOBS["gpu-full"]
+    trained = {name for name, path in chapters().items() if "chapter.run(" in path.read_text(encoding="utf-8")}
+    assert set(job["strategy"]["matrix"]["chapter"]) == trained
+    assert job["strategy"]["max-parallel"] == 1
+    runs = [step.get("run", "") for step in job["steps"]]
+    execute = runs.index("make execute PROFILE=full CHAPTER=${{ matrix.chapter }}")
+    assert execute < runs.index("make verify EXECUTED=_build/executed/full")
+    kept = job["steps"][-1]
+    assert kept["uses"].startswith("actions/upload-artifact")
+    assert kept["if"] == "always()"
+    assert kept["with"]["path"].split() == ["_build/executed/full", "_build/records"]
+
+
+def test_a_chapter_that_fails_in_colab_opens_an_issue():
+    last = JOBS["colab-image"]["steps"][-1]
+    assert last["if"] == "failure()"
+    assert "gh issue create" in last["run"]
