@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -284,6 +285,31 @@ def test_an_archive_writes_nothing_outside_the_cache(monkeypatch, server, arrays
     with pytest.raises(data.DataUnavailable):
         data.load("cifar10")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
+def test_a_link_in_an_archive_is_not_followed(monkeypatch, server, arrays, tmp_path, kind):
+    batch = np.hstack([arrays["y_train"][:, None].astype("uint8"), planes(arrays["x_train"])]).tobytes()
+    (tmp_path / "outside").write_bytes(batch)  # what the link leads to would do, if it were followed
+    link = tarfile.TarInfo("data_batch_1.bin")
+    link.type, link.linkname = kind, str(tmp_path / "outside")
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        tar.addfile(link)
+        with tarfile.open(fileobj=io.BytesIO(binary_archive(arrays))) as whole:
+            tar.addfile(whole.getmember("bin/test_batch.bin"), whole.extractfile("bin/test_batch.bin"))
+    server.files["/a"] = file.getvalue()
+    mirrors(monkeypatch, server, "a")
+    with pytest.raises(data.DataUnavailable, match="no training or no test images"):
+        data.load("cifar10")
+
+
+def test_an_archive_that_swells_is_left_unread(monkeypatch, server, arrays):
+    server.files["/a"] = binary_archive(arrays)
+    mirrors(monkeypatch, server, "a")
+    monkeypatch.setattr(download, "LARGEST_MEMBER", 1000)
+    with pytest.raises(data.DataUnavailable, match="no file of CIFAR has that many"):
+        data.load("cifar10")
 
 
 def test_two_processes_at_once_both_get_the_data(server, arrays, tmp_path):

@@ -1,0 +1,219 @@
+"""What a book that people run may never do: run what it reads, let text become a page's code, or install the unknown.
+
+Archives from foreign servers are looked at in test_download.py.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from packaging.requirements import Requirement
+
+from vattn_utils import notebook, plots
+from verification.address import ROOT
+from verification.prose import CODE
+
+FOLDERS = ("vattn_utils", "verification", "book/_ext")
+MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+
+# Nothing that runs what it reads
+
+RUNNERS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
+JUSTIFIED = {
+    # The batches of CIFAR are pickles: opened if the archive's SHA-256 is the known one, by an unpickler that knows
+    # arrays and nothing else. test_download.py feeds it others.
+    ("download.py", "import pickle"),
+}
+
+
+def dangers(source):
+    """What in Python source could run what it reads, or unpack an archive where it pleases."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (f"import {alias.name}" for alias in names if alias.name.split(".")[0] in UNPICKLERS)
+            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in UNPICKLERS:
+                yield f"import {module}"
+            case ast.Call(func=function, keywords=keywords):
+                name, given = ast.unparse(function), {keyword.arg: keyword.value for keyword in keywords}
+                if name in RUNNERS or name.endswith("enable_unsafe_deserialization"):
+                    yield name
+                if name.endswith((".extractall", ".extract")) and ast.unparse(given.get("filter", node)) != "'data'":
+                    yield f"{name} without filter='data'"
+                for word, value in given.items():
+                    if isinstance(value, ast.Constant) and (word, value.value) in KEYWORDS:
+                        yield f"{word}={value.value}"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import pickle", "import pickle"),
+        ("from pickle import loads", "import pickle"),
+        ("import numpy, joblib", "import joblib"),
+        ("np.load(path, allow_pickle=True)", "allow_pickle=True"),
+        ("keras.saving.load_model(path, safe_mode=False)", "safe_mode=False"),
+        ("keras.config.enable_unsafe_deserialization()", "keras.config.enable_unsafe_deserialization"),
+        ("eval(text)", "eval"),
+        ("if True:\n    exec(text)", "exec"),
+        ("yaml.load(text, yaml.Loader)", "yaml.load"),
+        ("subprocess.run(text, shell=True)", "shell=True"),
+        ("os.system(text)", "os.system"),
+        ("archive.extractall(folder)", "archive.extractall without filter='data'"),
+        ("archive.extractall(folder, filter='fully_trusted')", "archive.extractall without filter='data'"),
+    ],
+)
+def test_each_danger_is_seen(source, found):
+    assert list(dangers(source)) == [found]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ast.literal_eval(text)",
+        "yaml.safe_load(text)",
+        "np.load(path, allow_pickle=False)",
+        "archive.extractall(folder, filter='data')",
+        "subprocess.run(words)",
+        "re.compile(text)",
+        "model.compile(loss)",
+        "# eval(text)",
+    ],
+)
+def test_what_is_harmless_is_no_danger(source):
+    assert list(dangers(source)) == []
+
+
+def test_nothing_here_runs_what_it_reads():
+    found = {(path.name, danger) for path in MODULES for danger in dangers(path.read_text(encoding="utf-8"))}
+    assert found == JUSTIFIED
+
+
+def test_no_chapter_runs_what_it_reads():
+    for path in NOTEBOOKS:
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        source = re.sub(r"(?m)^(\s*)%.*", r"\1pass", "\n".join(cells))  # IPython's magics
+        assert list(dangers(source)) == [], path.name
+
+
+def test_the_one_pickle_is_read_by_an_unpickler_of_our_own():
+    tree = ast.parse((ROOT / "vattn_utils/download.py").read_text(encoding="utf-8"))
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert {name for name in used if name.startswith("pickle.")} == {"pickle.Unpickler", "pickle.UnpicklingError"}
+
+
+# Text stays text
+
+ALERT = "alert(1)"
+NAMES = [f"<script>{ALERT}</script>", f"<img src=x onerror={ALERT}>", f'"><svg onload={ALERT}>']
+HTML = re.compile(r"<[a-zA-Z/!?]")  # in Markdown, outside of code and mathematics
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Every output that is displayed, in order."""
+    found = []
+
+    def display(data, metadata=None, raw=False):
+        found.append(new_output("display_data", data, metadata=metadata or {}))
+
+    monkeypatch.setattr(notebook, "display", display)
+    return found
+
+
+def rendered(outputs, folder):
+    """The page of a chapter with these outputs, as the book's own settings make it."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    settings = {key: value for key, value in config.items() if key.startswith("nb_")} | {"nb_execution_mode": "off"}
+    extensions = f"import sys\nsys.path.append({str(ROOT / 'book' / '_ext')!r})\nextensions = ['myst_nb', 'figures']\n"
+    lines = [f"{key} = {value!r}\n" for key, value in settings.items()]
+    (folder / "conf.py").write_text(extensions + "".join(lines))
+    cells = [new_markdown_cell("# A chapter"), new_code_cell("names", outputs=outputs, execution_count=1)]
+    nbformat.write(new_notebook(cells=cells), folder / "index.ipynb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(folder), str(folder / "html")]
+    subprocess.run(command, check=True)
+    return BeautifulSoup((folder / "html" / "index.html").read_text(encoding="utf-8"), "html.parser")
+
+
+def obeyed(page):
+    """The elements of a page that would run the names' code."""
+    by_handler = page.find_all(lambda element: any(name.startswith("on") for name in element.attrs))
+    return by_handler + [script for script in page.find_all("script") if ALERT in script.get_text()]
+
+
+def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, random, tmp_path):
+    pictures = random.integers(0, 256, (len(NAMES), 8, 8, 3), dtype="uint8")
+    alt = f"Images of {', '.join(NAMES)}."
+    notebook.figure(plots.images(pictures, NAMES), "Each under the name of its class.", alt)
+    printed = new_output("stream", text="\n".join(NAMES))
+    value = new_output("execute_result", {"text/plain": repr(tuple(NAMES))}, execution_count=1)
+    page = rendered([*shown, printed, value], tmp_path)
+    assert obeyed(page) == []
+    streams, values = page.select_one(".output.stream"), page.select_one(".output.text_plain")
+    assert all(name in streams.get_text() and name in values.get_text() for name in NAMES)
+    assert [image["alt"] for image in page.find_all("img")] == [alt]
+
+
+def test_a_listing_of_source_that_holds_html_stays_text(shown, tmp_path):
+    notebook.show(obeyed_by_nobody)
+    page = rendered(shown, tmp_path)
+    assert obeyed(page) == []
+    assert NAMES[0] in page.get_text()
+
+
+def obeyed_by_nobody():
+    return "<script>alert(1)</script>"
+
+
+def test_what_is_obeyed_would_be_seen(tmp_path):
+    assert len(obeyed(rendered([new_output("display_data", {"text/html": " ".join(NAMES)})], tmp_path))) == len(NAMES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_committed_output_brings_html_along(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            assert not {"text/html", "application/javascript", "image/svg+xml"} & set(data), cell.source
+            assert not HTML.search(re.sub(rf"(?s){CODE}", "", data.get("text/markdown", ""))), data["text/markdown"]
+
+
+# Nothing unknown is installed
+
+
+def pinned():
+    """The requirements, one line each, comments left out."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def test_every_requirement_has_one_version_and_its_hashes():
+    lines = pinned()
+    assert len(lines) > 100
+    for line in lines:
+        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
+        assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+(\s*;.+)?", requirement), line[:100]
+        assert hashes, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", found) for found in hashes), requirement
+
+
+def test_everything_that_is_asked_for_is_pinned():
+    asked = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
+    names = {Requirement(line).name.lower() for line in asked if line.strip() and not line.startswith("#")}
+    assert names <= {Requirement(line.partition("--hash")[0]).name.lower() for line in pinned()}
+
+
+def test_the_environment_is_made_with_hashes_required():
+    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert installs
+    # The book's own package comes from the checkout, and brings nothing along.
+    assert all("--require-hashes" in line or "--no-index --no-deps" in line for line in installs)
