@@ -7,14 +7,16 @@ that fails ends its chapter.
 
 import os
 import re
+import tempfile
 import time
+from pathlib import Path
 from queue import Empty
 
 import pytest
 from nbformat.v4 import output_from_msg
 from nbval.plugin import IPyNbCell
 
-from verification.execute import PROFILES, ROOT, verified_profile
+from verification.execute import PROFILES, ROOT, copy_of_records, verified_profile
 from verification.verify import complaint, place
 
 PROFILE_VARIABLE = "VATTN_PROFILE"  # a chapter asks it first, then the literal in its parameters cell
@@ -118,6 +120,10 @@ def pytest_configure(config):
     config.add_cleanup(patch.undo)
     patch.setenv(PROFILE_VARIABLE, profile)
     patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    if profile != "published":  # no other may reach the committed records
+        folder = tempfile.TemporaryDirectory()
+        config.add_cleanup(folder.cleanup)
+        patch.setenv("VATTN_RECORDS", str(copy_of_records(Path(folder.name))))
     patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     patch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 

@@ -1,5 +1,7 @@
 """Every chapter runs in the quick profile: no network, bounded time, 4 GiB. `make quick` calls this."""
 
+import hashlib
+
 import pytest
 
 from verification.execute import ROOT, Limits, chapters, execute_chapter
@@ -12,11 +14,19 @@ def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatc
     # An empty place to find CIFAR in: the quick profile must not need it.
     monkeypatch.setenv("VATTN_DATA", str(tmp_path))
     monkeypatch.setenv("VATTN_CACHE", str(tmp_path))
+    before = committed()
     executed, execution = execute_chapter(chapter, "quick", limits=QUICK, force=True)
     record_property("execution", str(execution))
     assert executed.is_relative_to(ROOT / "_build" / "executed")
     assert 0 < execution.peak_bytes <= QUICK.bytes
     assert execution.seconds <= QUICK.seconds
+    assert committed() == before
+
+
+def committed():
+    """The digests of all chapters and records, which no quick run may change."""
+    files = [path for folder in ("book", "records") for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    return {path.relative_to(ROOT): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_the_table_of_contents_names_chapters():
