@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from vattn_utils import notebook, plots
 from verification.address import ROOT
+from verification.execute import LANGUAGE_INFO
 from verification.prose import CODE
 
 FOLDERS = ("vattn_utils", "verification", "book/_ext")
@@ -133,12 +134,13 @@ def shown(monkeypatch):
 def rendered(outputs, folder):
     """The page of a chapter with these outputs, as the book's own settings make it."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
-    settings = {key: value for key, value in config.items() if key.startswith("nb_")} | {"nb_execution_mode": "off"}
+    settings = {key: value for key, value in config.items() if key.startswith(("nb_", "suppress_"))}
+    settings["nb_execution_mode"] = "off"
     extensions = f"import sys\nsys.path.append({str(ROOT / 'book' / '_ext')!r})\nextensions = ['myst_nb', 'figures']\n"
     lines = [f"{key} = {value!r}\n" for key, value in settings.items()]
     (folder / "conf.py").write_text(extensions + "".join(lines))
     cells = [new_markdown_cell("# A chapter"), new_code_cell("names", outputs=outputs, execution_count=1)]
-    nbformat.write(new_notebook(cells=cells), folder / "index.ipynb")
+    nbformat.write(new_notebook(cells=cells, metadata={"language_info": LANGUAGE_INFO}), folder / "index.ipynb")
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(folder), str(folder / "html")]
     subprocess.run(command, check=True)
     return BeautifulSoup((folder / "html" / "index.html").read_text(encoding="utf-8"), "html.parser")

@@ -4,8 +4,8 @@
 
 runs the chapter in the quick profile, from a folder that holds nothing else, with the Python that runs this program.
 Whatever its first cell installs from the book's address comes from the repository REMOTE on this machine. It fails
-unless the first cell adds the book's package, changes no other, and prints at most one line, and the rest runs to its end.
-Nothing of the book is imported here: nbclient and ipykernel are all that is needed, and Colab has both.
+unless the first cell adds the book's package, changes no other and prints at most one line, and the rest runs to its
+end. Nothing of the book is imported here: nbclient and ipykernel are all that is needed, and Colab has both.
 """
 
 import os
