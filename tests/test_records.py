@@ -174,3 +174,19 @@ def test_every_shipped_record_is_whole():
         assert record.model().count_params() > 0
         assert record.values["sha256"].keys() >= {"model.safetensors"}
         assert record.values["model"] in records.MODELS
+
+
+def test_tensorboard_reads_the_history_written_beside_a_record(copy):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record = records.load("eanet-tiny-book", copy)
+    records.write_events(record)
+    records.write_events(record)  # replaces what it wrote
+    assert [path.name for path in (record.path / "tensorboard").iterdir()] == ["events.out.tfevents"]
+    log = EventAccumulator(str(record.path / "tensorboard"))
+    log.Reload()
+    assert set(log.Tags()["tensors"]) == set(record.history)
+    (event,) = log.Tensors("val_accuracy")
+    assert event.step == 1
+    assert event.tensor_proto.float_val[0] == pytest.approx(record.history["val_accuracy"][0])
+    assert records.load("eanet-tiny-book", copy).model() is not None

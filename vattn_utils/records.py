@@ -240,6 +240,22 @@ def _sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def write_events(record):
+    """Write the record's history as scalars for TensorBoard, into its folder `tensorboard/`; needs `tensorboard`."""
+    from tensorboard.summary import Writer
+
+    folder = record.path / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = Writer(str(folder))
+    finished = np.cumsum(record.history["seconds"])
+    for name, values in record.history.items():
+        for epoch, value in enumerate(values, 1):
+            writer.add_scalar(name, value, epoch, wall_time=finished[epoch - 1])
+    writer.close()
+    (written,) = folder.iterdir()
+    written.rename(folder / "events.out.tfevents")  # without the machine's name
+
+
 def table(root=None):
     """Every record as one row of text, under a heading."""
     rows = [("record", "parameters", "epochs", "images seen", "top-1", "top-5", "device", "precision", "hours")]
@@ -283,7 +299,14 @@ def verify(root=None, tolerance=0.001):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m vattn_utils.records", description="List the recorded runs.")
     parser.add_argument("--verify", action="store_true", help="evaluate every record's weights again")
-    if not parser.parse_args(arguments).verify:
+    parser.add_argument("--tensorboard", action="store_true", help="write every record's history for TensorBoard")
+    options = parser.parse_args(arguments)
+    if options.tensorboard:
+        for record in load_all():
+            write_events(record)
+        print(f"To see them: tensorboard --logdir {folder()}")
+        return 0
+    if not options.verify:
         print(table())
         return 0
     faults = verify()
