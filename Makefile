@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh links clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab links clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -65,7 +65,7 @@ stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; si
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
-	@$(PYTEST) tests --ignore=tests/book
+	@$(PYTEST) tests --ignore=tests/book --ignore=tests/browser --ignore=tests/colab
 
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
 	@echo "Step 4 of 6, chapters: every committed output against a fresh execution"
@@ -75,9 +75,9 @@ quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick prof
 	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
 	@$(PYTEST) tests/book/test_quick_profile.py
 
-pages: book ## step 6 of test: build the book, check its pages and the notebooks' hygiene
-	@echo "Step 6 of 6, pages: the built pages and the hygiene of the notebooks"
-	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py
+pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
+	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"
+	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/browser
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
 	@$(RUN) -m verification.execute run --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
@@ -88,6 +88,12 @@ verify: $(READY) ## compare chapters that were executed elsewhere with the commi
 
 refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
 	@$(RUN) -m verification.execute refresh --chapter "$(CHAPTER)"
+
+mutations: $(READY) ## plant deliberate faults in copies; every one must be caught by the check named beside it
+	@$(RUN) -m tests.mutations
+
+colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest and the newest versions (takes long)
+	@$(PYTEST) tests/colab
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
 	@$(RUN) -m verification.links --external
