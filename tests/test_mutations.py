@@ -117,6 +117,24 @@ def test_code_imported_from_elsewhere_proves_nothing():
     assert "/venv/vattn_utils/vit.py and not the copy's" in judged(failed, imported=["/venv/vattn_utils/vit.py"]).reason
 
 
+@pytest.mark.parametrize(("second", "status", "said"), [(True, 0, "2 of 2 caught"), (False, 1, "1 of 2 caught")])
+def test_the_command_succeeds_only_if_none_survives(monkeypatch, capsys, second, status, said):
+    verdicts = {MUTATIONS[0]: runner.Verdict(True), MUTATIONS[1]: runner.Verdict(second, "survived: it passed")}
+    monkeypatch.setattr(command, "unfit_checks", lambda *_: [])
+    monkeypatch.setattr(command, "try_mutation", lambda mutation, files: verdicts[mutation])
+    assert command.main([f"--only={mutation.name}" for mutation in verdicts]) == status
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("NOT CAUGHT: survived: it passed" in printed) is not second
+
+
+def test_checks_that_fail_without_a_fault_end_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(command, "unfit_checks", lambda *_: ["test_y fails without any fault"])
+    monkeypatch.setattr(command, "try_mutation", lambda *_: pytest.fail("a mutation was tried"))
+    assert command.main([f"--only={MUTATIONS[0].name}"]) == 1
+    assert "test_y fails without any fault" in capsys.readouterr().err
+
+
 # From beginning to end, on a project of two lines
 
 
