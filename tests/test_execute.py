@@ -97,7 +97,7 @@ def test_refresh_puts_published_outputs_back_without_stray_metadata(root, monkey
 
 def test_refreshed_notebook_carries_what_its_outputs_follow_from(root):
     (root / "records" / "a.json").write_text("{}")
-    edit(root, 3, "import vattn_utils.vit\nfrom pathlib import Path\nPath('records/a.json').read_text()")
+    edit(root, 3, "import vattn_utils.vit\nfor path in ('records/a.json', 'book/mini.ipynb'):\n    open(path).close()")
     execute.refresh("mini", root)
     path = root / "book" / "mini.ipynb"
     committed = nbformat.read(path, as_version=4)

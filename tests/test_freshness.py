@@ -119,6 +119,12 @@ def test_changed_code_and_lost_files_are_told(root):
     ]
 
 
+def test_a_fork_that_installs_from_its_own_address_is_not_stale(root):
+    notebook = chapter(root, "%pip install -q git+https://github.com/a/b")
+    notebook.cells[0].source = "%pip install -q git+https://github.com/c/d"
+    assert freshness.reasons(notebook, root) == []
+
+
 def test_prose_is_free(root):
     notebook = chapter(root)
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Another heading"))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import yaml
@@ -163,6 +164,31 @@ def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, ran
     streams, values = page.select_one(".output.stream"), page.select_one(".output.text_plain")
     assert all(name in streams.get_text() and name in values.get_text() for name in NAMES)
     assert [image["alt"] for image in page.find_all("img")] == [alt]
+
+
+def test_an_escaped_class_name_in_prose_and_in_a_caption_stays_text(shown, tmp_path):
+    names = [*NAMES, "**bold** _thin_", "[a](javascript:alert)", "`code`", "$x$", "a|b", "# head\n\n    code", "&lt;"]
+    notebook.say(f"It looks like {', '.join(map(notebook.escape, names))}.")
+    notebook.say("\n".join(["| class |", "|---|", *(f"| {notebook.escape(name)} |" for name in names)]))
+    notebook.figure(plt.figure(), f"A {notebook.escape(names[0])}.", "Nothing.")
+    page = rendered(shown, tmp_path)
+    assert obeyed(page) == []
+    prose, caption = page.select(".cell_output > p")
+    expected = [" ".join(name.split()).replace('"', "“") for name in names]  # Sphinx sets quotation marks
+    assert [cell.get_text() for cell in page.select("tbody td")] == expected
+    assert prose.get_text() == f"It looks like {', '.join(expected)}."
+    assert names[0] in caption.get_text()
+
+
+def test_chapters_escape_every_class_name_in_prose():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type != "code" or "say(" not in cell.source:
+                continue
+            for call in ast.walk(ast.parse(re.sub(r"(?m)^(\s*)%.*", r"\1pass", cell.source))):
+                if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("say"):
+                    text = ast.unparse(call)
+                    assert "class_names" not in text or "escape" in text, f"{path.name}: {text}"
 
 
 def test_a_listing_of_source_that_holds_html_stays_text(shown, tmp_path):

@@ -9,6 +9,7 @@ import inspect
 import io
 import logging
 import os
+import re
 import tempfile
 import textwrap
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ PROFILES = {
 QUICK_IMAGES = 600  # what a chapter trains on in the quick profile
 
 STYLE = {
-    "figure.dpi": 110,
+    "figure.dpi": 100,
     "figure.facecolor": "white",  # so that labels stay readable on a dark page
     "figure.constrained_layout.use": True,
     "font.size": 10,
@@ -144,6 +145,11 @@ def say(text):
     """Display Markdown: prose that quotes numbers, so that the numbers are computed and not typed."""
     text = textwrap.dedent(text).strip()
     display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def escape(text):
+    """`text`, for example a class name, as Markdown that shows it to the letter: nothing in it is markup or HTML."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
 
 
 def show(obj):

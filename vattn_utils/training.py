@@ -74,7 +74,7 @@ class Recipe:
 RECIPES = {
     "vit-book": Recipe(learning_rate=1e-3),
     "eanet-book": Recipe(),
-    "patch_convnet-book": Recipe(),
+    "patch_convnet-book": Recipe(epochs=45, augmentation=("flip", "crop", "trivial")),
     # keras.io's settings, mended: contrast before normalisation, and tfa's weight decay of 1e-4 in Keras' rule.
     "vit-keras-io": Recipe(
         epochs=10, batch_size=256, learning_rate=1e-3, warmup=0, floor=1, weight_decay=0.1, clip_norm=0,

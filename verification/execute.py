@@ -362,7 +362,8 @@ def refresh(name: str, root: Path = ROOT) -> None:
         notebook = with_outputs(nbformat.read(source, as_version=4), executed)
     except ChapterError as error:
         raise ChapterError(f"{source.name}: {error}") from None
-    inputs = freshness.inputs(notebook, execution.read, root)
+    others = set(execution.read) - {source.relative_to(root).as_posix()}  # a page about the book reads itself too
+    inputs = freshness.inputs(notebook, others, root)
     notebook.metadata["executed"] = {**executed_with(execution), "inputs": inputs}
     keep_pictures(notebook, source.parent / "_static")
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
