@@ -1,0 +1,153 @@
+"""What is wrong in an open page, a sentence each: a check takes a `Visit` and returns a list, empty if all is well."""
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+
+from .visits import HOST, Visit
+
+GRAVE = {"serious", "critical"}
+
+IMAGES = """() => [...document.images].map(image => ({
+  source: image.getAttribute("src") ?? "", alt: image.getAttribute("alt") ?? "",
+  loaded: image.complete && image.naturalWidth > 0,
+}))"""
+
+# Equations that MathJax left alone, those it could not read, and text that looks like one and never reached it.
+MATHS = r"""() => {
+  const unset = [...document.querySelectorAll(".math")].filter(it => !it.querySelector("mjx-container"));
+  const unread = [...document.querySelectorAll("mjx-merror, mjx-container [style*='color: red']")];
+  const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
+  const typed = [];
+  while (texts.nextNode()) {
+    if (texts.currentNode.parentElement.closest("pre, code, script, style, .math")) continue;
+    const equation = texts.currentNode.data.match(/\$[^$\n]+\$|\\\(.+?\\\)|\\\[.+?\\\]/);
+    if (equation) typed.push(equation[0]);
+  }
+  return {unset: unset.map(it => it.textContent.trim()), unread: unread.map(it => it.textContent), typed};
+}"""
+
+# One span stands for all of its class in the same surroundings: what a rule says of one it says of thousands.
+THIN_OUT_CODE = """() => {
+  const seen = new Set();
+  for (const span of document.querySelectorAll("pre span:not(:has(*))")) {
+    let kind = "";
+    for (let it = span; it; it = it.parentElement) kind += `${it.className} ${it.style.cssText}/`;
+    if (seen.has(kind)) span.replaceWith(span.textContent);
+    seen.add(kind);
+  }
+}"""
+
+# What reaches past the right edge with no box of its own to scroll in, furthest first. What is fixed to the window, as
+# the drawers of the theme are, widens no page.
+OVERHANG = """() => {
+  const held = element => {
+    for (let box = element; box && box !== document.body; box = box.parentElement) {
+      const style = getComputedStyle(box);
+      if (style.position === "fixed" || (box !== element && style.overflowX !== "visible")) return true;
+    }
+    return false;
+  };
+  return [...document.body.querySelectorAll("*")]
+    .map(element => ({element, right: element.getBoundingClientRect().right}))
+    .filter(({element, right}) => right > window.innerWidth + 0.5 && element.checkVisibility() && !held(element))
+    .sort((a, b) => b.right - a.right)
+    .map(({element, right}) => ({
+      tag: element.cloneNode().outerHTML.slice(0, 100), text: element.textContent.trim().slice(0, 60),
+      right: Math.round(right),
+    }));
+}"""
+WIDTHS = "() => [document.documentElement.scrollWidth, window.innerWidth]"
+
+
+def requests_to_others(visit: Visit) -> list[str]:
+    """Requests to another host than this machine's own server; `file:` and `data:` name no host."""
+    hosts = {address: urlsplit(address).hostname for address in visit.asked}
+    return [
+        f"asks {host} for {address}; ship a copy in book/_static"
+        for address, host in hosts.items()
+        if host not in (None, "", HOST)
+    ]
+
+
+def complaints(visit: Visit) -> list[str]:
+    """Requests that failed, and what the page logged as an error or a warning."""
+    return [f"a request failed: {it}" for it in visit.failed] + [f"the console says {it}" for it in visit.logged]
+
+
+def blind_images(visit: Visit) -> list[str]:
+    """Images that have no description, and images that did not load."""
+    found = []
+    for image in visit.page.evaluate(IMAGES):
+        if not image["alt"].strip():
+            found.append(f"the image {image['source'][:80]!r} has no alt text")
+        if not image["loaded"]:
+            found.append(f"the image {image['source'][:80]!r} did not load")
+    return found
+
+
+def unset_maths(visit: Visit) -> list[str]:
+    """Equations that stand on the page as they were typed, or as an error."""
+    found = visit.page.evaluate(MATHS)
+    return [
+        *(f"MathJax did not set {text!r}" for text in found["unset"]),
+        *(f"MathJax cannot read {text!r}; mend it, or ship the extension that it needs" for text in found["unread"]),
+        *(f"{text!r} stands on the page as it was typed" for text in found["typed"]),
+    ]
+
+
+def barriers(visit: Visit) -> list[str]:
+    """The serious and critical findings of axe-core, all rules on, each with the first elements that it concerns."""
+    visit.page.evaluate(THIN_OUT_CODE)
+    # Preloading asks for imported style sheets at wrong addresses, which would count as failed requests of the page.
+    options = {"resultTypes": ["violations"], "preload": False}
+    findings = Axe().run(visit.page, options=options).response["violations"]
+    return [described(finding) for finding in findings if finding["impact"] in GRAVE]
+
+
+def described(finding: dict) -> str:
+    """A finding of axe-core as one sentence, with the first five elements that it concerns."""
+    nodes = finding["nodes"]
+    first = " | ".join(f"{node['target'][0]}: {' '.join(node['failureSummary'].split())}" for node in nodes[:5])
+    return f"{finding['impact']}, {finding['id']}: {finding['help']}; {len(nodes)} elements, first {first}"
+
+
+def overhang(visit: Visit) -> list[str]:
+    """The element that reaches furthest past the right edge, whether the page scrolls there or is cut off."""
+    content, window = visit.page.evaluate(WIDTHS)
+    widest = visit.page.evaluate(OVERHANG)[:1]
+    if content > window and not widest:
+        return [f"the page is {content} px wide in a window of {window} px"]
+    return [
+        f"{it['tag']} reaches to {it['right']} px in a window of {window} px, {it['text']!r}; let it scroll in a box"
+        for it in widest
+    ]
+
+
+def dead_links(visit: Visit, folder: Path) -> list[str]:
+    """Links that lead to no file of the site, which is served from `folder`, or to no element of one of its pages."""
+    here = urlsplit(visit.page.url)
+    links = visit.page.eval_on_selector_all("[href]", "all => all.map(it => [it.getAttribute('href'), it.href])")
+    found = []
+    for written, address in sorted(set(map(tuple, links))):
+        to = urlsplit(address)
+        if (to.scheme, to.netloc) != (here.scheme, here.netloc):
+            continue
+        file = folder / unquote(to.path).lstrip("/")
+        if file.is_dir():
+            file /= "index.html"
+        if not file.is_file():
+            found.append(f"the link {written!r} leads to no file")
+        elif to.fragment and unquote(to.fragment) not in anchors(file):
+            found.append(f"the link {written!r} leads to no element of {file.relative_to(folder)}")
+    return found
+
+
+@cache
+def anchors(file: Path) -> frozenset[str]:
+    """The ids of a page."""
+    soup = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+    return frozenset(element["id"] for element in soup.find_all(id=True))
