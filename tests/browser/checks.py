@@ -23,7 +23,7 @@ MATHS = r"""() => {
   const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
   const typed = [];
   while (texts.nextNode()) {
-    if (texts.currentNode.parentElement.closest("pre, code, script, style, .math")) continue;
+    if (texts.currentNode.parentElement.closest("pre, code, script, style")) continue;
     const equation = texts.currentNode.data.match(/\$[^$\n]+\$|\\\(.+?\\\)|\\\[.+?\\\]/);
     if (equation) typed.push(equation[0]);
   }
@@ -41,24 +41,25 @@ THIN_OUT_CODE = """() => {
   }
 }"""
 
-# What reaches past the right edge with no box of its own to scroll in, furthest first. What is fixed to the window, as
-# the drawers of the theme are, widens no page.
+# What reaches past the right edge with no box around it to scroll in, furthest first: boxes, and words without a break.
+# What is fixed to the window, as the drawers of the theme are, widens no page.
 OVERHANG = """() => {
-  const held = element => {
-    for (let box = element; box && box !== document.body; box = box.parentElement) {
-      const style = getComputedStyle(box);
-      if (style.position === "fixed" || (box !== element && style.overflowX !== "visible")) return true;
-    }
-    return false;
+  const held = node => {
+    for (let box = node.parentElement; box && box !== document.body; box = box.parentElement)
+      if (getComputedStyle(box).overflowX !== "visible" || getComputedStyle(box).position === "fixed") return true;
+    return node.nodeType === Node.ELEMENT_NODE && getComputedStyle(node).position === "fixed";
   };
-  return [...document.body.querySelectorAll("*")]
-    .map(element => ({element, right: element.getBoundingClientRect().right}))
-    .filter(({element, right}) => right > window.innerWidth + 0.5 && element.checkVisibility() && !held(element))
-    .sort((a, b) => b.right - a.right)
-    .map(({element, right}) => ({
-      tag: element.cloneNode().outerHTML.slice(0, 100), text: element.textContent.trim().slice(0, 60),
-      right: Math.round(right),
-    }));
+  const range = document.createRange();  // one for all: the browser keeps each up to date with the page
+  const found = [];
+  const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  while (nodes.nextNode()) {
+    const node = nodes.currentNode, element = node.tagName ? node : node.parentElement;
+    range.selectNode(node);
+    const right = (node.tagName ? node : range).getBoundingClientRect().right;
+    if (right > window.innerWidth + 0.5 && !held(node) && element.checkVisibility())
+      found.push({tag: element.cloneNode().outerHTML.slice(0, 100), text: node.textContent.trim().slice(0, 60), right});
+  }
+  return found.sort((a, b) => b.right - a.right);
 }"""
 WIDTHS = "() => [document.documentElement.scrollWidth, window.innerWidth]"
 
@@ -122,7 +123,7 @@ def overhang(visit: Visit) -> list[str]:
     if content > window and not widest:
         return [f"the page is {content} px wide in a window of {window} px"]
     return [
-        f"{it['tag']} reaches to {it['right']} px in a window of {window} px, {it['text']!r}; let it scroll in a box"
+        f"{it['tag']} reaches to {it['right']:.0f} px in a window of {window} px, {it['text']!r}; let its box scroll"
         for it in widest
     ]
 

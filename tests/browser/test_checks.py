@@ -10,11 +10,11 @@ from . import checks
 from .test_pages import VIEWS, staleness
 from .visits import DESK, PHONE, executable, served, visited
 
-PIXEL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/%3E"
-SOUND = f"""<!DOCTYPE html><html lang="en"><head><title>A page</title><link rel="icon" href="data:,">
+DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+SOUND = """<!DOCTYPE html><html lang="en"><head><title>A page</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width"></head><body><main>
 <h1 id="top">A page</h1><p>A <a href="#top">link</a>, and <a href="https://example.org/">another</a> that nobody follows
-here.</p><img src="{PIXEL}" alt="a dot"><div style="overflow-x: auto" tabindex="0">
+here.</p><img src="dot.svg" alt="a dot"><div style="overflow-x: auto" tabindex="0">
 <table style="width: 900px"><tr><td>wide, in its own box</td></tr></table></div>
 <pre><span class="k">def</span> <span class="k">return</span></pre></main></body></html>"""
 
@@ -23,8 +23,9 @@ MATHJAX = '<script src="mathjax/tex-mml-chtml.js"></script>'
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder with the book's MathJax, and the address where it is served."""
+    """A folder with the book's MathJax and a picture, and the address where it is served."""
     folder = tmp_path_factory.mktemp("site")
+    (folder / "dot.svg").write_text(DOT)
     (folder / "mathjax").symlink_to(ROOT / "book" / "_static" / "mathjax")
     with served(folder) as address:
         yield folder, address
@@ -92,16 +93,21 @@ def test_complaint_is_found(found, extra, words):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (f'<img src="{PIXEL}">', "has no alt text"),
-        (f'<img src="{PIXEL}" alt=" ">', "has no alt text"),
+        ('<img src="dot.svg">', "has no alt text"),
+        ('<img src="dot.svg" alt=" ">', "has no alt text"),
         ('<img src="no.png" alt="a map">', "the image 'no.png' did not load"),
         ('<img src="mathjax/LICENSE" alt="a map">', "the image 'mathjax/LICENSE' did not load"),
-        ('<details><img loading="lazy" src="no.png" alt="a map"></details>', "the image 'no.png' did not load"),
+        ('<details><img src="no.png" alt="a map"></details>', "the image 'no.png' did not load"),
     ],
 )
 def test_blind_image_is_found(found, extra, words):
     (problem,) = found(checks.blind_images, extra)
     assert words in problem
+
+
+def test_image_far_down_that_loads_late_is_no_blind_one(found):
+    extra = '<p style="height: 20000px"></p><img loading="lazy" src="dot.svg" alt="a dot">'
+    assert found(checks.blind_images, extra) == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +132,7 @@ def test_dollars_in_code_are_no_equation(found):
     [
         ('<p style="color: #bbb; background: #fff">faint</p>', "color-contrast"),
         ("<button></button>", "button-name"),
-        (f'<a href="#top"><img src="{PIXEL}"></a>', "link-name"),
+        ('<a href="#top"><img src="dot.svg"></a>', "link-name"),
         ('<div style="width: 90px; overflow-x: auto"><pre>' + 60 * "w" + "</pre></div>", "scrollable-region-focusable"),
         ('<details><p style="color: #bbb; background: #fff">faint</p></details>', "color-contrast"),
     ],
@@ -142,7 +148,7 @@ def test_what_is_faint_in_one_theme_only_is_found_there(found):
 
 
 def test_faint_code_is_found_behind_other_code_of_its_class(found):
-    faint = '<pre style="background: #666"><span class="k">def</span> <span class="k">return</span></pre>'
+    faint = '<pre style="background: #999"><span class="k">def</span> <span class="k">return</span></pre>'
     (problem,) = found(checks.barriers, f'<style>.k {{ color: #555 }}</style><p></p><div class="d">{faint}</div>')
     assert "color-contrast" in problem
 
@@ -158,6 +164,16 @@ def test_wide_table_is_found_on_a_phone_and_named(found):
 def test_what_a_page_cuts_off_is_found_too(found):
     table = '<style>html, body { overflow-x: hidden }</style><table style="width: 700px"><tr><td>cut</td></tr></table>'
     assert "'cut'" in found(checks.overhang, table, width=PHONE)[0]
+
+
+def test_long_word_is_found_on_a_phone_and_named(found):
+    assert "'wwww" in found(checks.overhang, f"<p>{80 * 'w'}</p>", width=PHONE)[0]
+
+
+def test_page_that_scrolls_for_no_element_is_found_too(found):
+    extra = f"<style>h1::after {{ content: '{80 * 'w'}' }}</style>"
+    (problem,) = found(checks.overhang, extra, width=PHONE)
+    assert problem.startswith("the page is ")
 
 
 def test_drawer_beside_the_window_is_no_overhang(found):
