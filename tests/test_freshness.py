@@ -125,6 +125,14 @@ def test_a_fork_that_installs_from_its_own_address_is_not_stale(root):
     assert freshness.reasons(notebook, root) == []
 
 
+def test_a_new_record_is_told_to_who_looks_through_all(root):
+    notebook = chapter(root)
+    notebook.metadata["executed"]["inputs"] = freshness.inputs(notebook, ["records"], root)
+    assert freshness.reasons(notebook, root) == []
+    (root / "records" / "another").mkdir()
+    assert freshness.reasons(notebook, root) == ["records changed"]
+
+
 def test_prose_is_free(root):
     notebook = chapter(root)
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Another heading"))

@@ -224,14 +224,16 @@ def resident_bytes(process: psutil.Process) -> int:
         return 0
 
 
-# Run by the kernel before the first cell: notes every file of the book and of the records that is opened to be read.
+# Run by the kernel before the first cell: notes every file of the book and of the records that is opened to be read,
+# and every folder of theirs that is looked through.
 READS = """
 import os, sys
-def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), write=os.write, path=os.path.abspath):
-    if event == "open" and isinstance(arguments[0], str) and (arguments[1] or "r").startswith("r"):
-        name = path(arguments[0])
+def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), os=os):
+    read = event == "open" and str(arguments[1] or "r").startswith("r")
+    if (read or event in ("os.scandir", "os.listdir")) and isinstance(arguments[0], (str, os.PathLike)):
+        name = os.path.abspath(arguments[0])
         if name.startswith({folders!r}):
-            write(note, (name + chr(10)).encode())
+            os.write(note, (name + chr(10)).encode())
 sys.addaudithook(watch)
 del os, sys, watch
 """
@@ -242,7 +244,7 @@ def kernel_environment(cwd, profile):
     """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out.
 
     Any other profile than the published one sees a copy of the records, so that no quick run can overwrite them.
-    Yields a function that returns the files under `cwd`/book and `cwd`/records that the kernel has read.
+    Yields a function that returns the files and folders in `cwd`/book and `cwd`/records that the kernel has read.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +252,7 @@ def kernel_environment(cwd, profile):
         (settings / "startup").mkdir(parents=True)
         # its log says how the kernel is connected, which nobody asked
         (settings / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
-        folders = tuple(f"{cwd / name}{os.sep}" for name in ("book", "records"))
+        folders = tuple(str(cwd / name) for name in ("book", "records"))
         (settings / "startup" / "reads.py").write_text(READS.format(log=str(log), folders=folders))
         os.environ.pop("VATTN_PROFILE", None)
         os.environ.update(IPYTHONDIR=folder, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")

@@ -33,7 +33,7 @@ def inputs(notebook, read, root=ROOT):
 
     Args:
         notebook: as nbformat reads it.
-        read: the files that it read when it was executed, as paths relative to `root`.
+        read: the files that it read, and the folders that it looked through, when it was executed, relative to `root`.
         root: of the checkout.
 
     Returns `{"code": digest, "modules": {name: digest}, "listings": {name: digest}, "files": {path: digest}}`; the
@@ -148,7 +148,10 @@ def definition(path, name):
 
 
 def digest_of_file(path):
-    """Of a notebook what it says of its execution, which is all that a page about the book may quote from it."""
+    """Of a notebook what it says of its execution, which is all that a page about the book may quote from it; of a
+    folder the names in it."""
+    if path.is_dir():
+        return digest("\n".join(sorted(inner.name for inner in path.iterdir() if not inner.name.startswith("."))))
     if not path.is_file():
         return "missing"
     if path.suffix != ".ipynb":
