@@ -106,7 +106,7 @@ def test_stderr_is_refused(notebook, path):
 
 
 @pytest.mark.parametrize(
-    "text", ["/home/me/a.png", "file:///tmp/x", "in '/work/main'", "/root/.keras", r"C:\Users\me", "/Users/me"]
+    "text", ["/home/me/a.png", "file:///tmp/x", "in '/work/me'", "/root/.keras", r"C:\Users\me", "/Users/me"]
 )
 def test_path_of_a_machine_is_refused(notebook, path, text):
     notebook.cells[2].outputs = [new_output("display_data", data={"text/html": f"<b>{text}</b>"})]
