@@ -60,6 +60,11 @@ def test_a_quotation_needs_the_word_the_link_and_the_table(old, new):
     assert prose.claims(QUOTATION.replace(old, new)) != []
 
 
+def test_a_row_cannot_declare_itself_a_quotation():
+    table = "| ours | top-1 |\n|---|---:|\n| quoted from [us](https://example.org) | 44 % |"
+    assert [kind for kind, _ in prose.claims(table)] == ["a percentage"]
+
+
 def notebook_of(folder, *cells):
     path = folder / "mini.ipynb"
     nbformat.write(new_notebook(cells=list(cells)), path)

@@ -37,11 +37,11 @@ QUOTED = re.compile(r"\bquoted\b", re.IGNORECASE)
 def claims(text):
     """The claims in a piece of Markdown that are not quoted, each as (kind, the line it stands in)."""
     found = []
-    quoting = False
+    quoting = row = False
     blanked = NOT_PROSE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     for line, prose in zip(text.split("\n"), blanked.split("\n"), strict=True):
-        row = line.lstrip().startswith("|")
-        quoting = row and (quoting or bool(QUOTED.search(line)))
+        heading, row = not row, line.lstrip().startswith("|")
+        quoting = row and bool(QUOTED.search(line) if heading else quoting)
         if quoting and LINK.search(line):
             continue
         found += [(kind, line.strip()) for kind, pattern in CLAIMS.items() if pattern.search(prose)][:1]
