@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import sys
+import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from vattn_utils import eanet, records, train, training
 from vattn_utils.records import RecordError
 
+ROOT = Path(__file__).parents[1]
 RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
 SIZES = dict(image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16, memory_slots=4)
 
@@ -190,3 +194,30 @@ def test_tensorboard_reads_the_history_written_beside_a_record(copy):
     assert event.step == 1
     assert event.tensor_proto.float_val[0] == pytest.approx(record.history["val_accuracy"][0])
     assert records.load("eanet-tiny-book", copy).model() is not None
+
+
+def test_what_tensorboard_shows_of_a_shipped_record_is_its_history():
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for record in records.load_all(ROOT / "records"):
+        log = EventAccumulator(str(record.path / "tensorboard"))
+        log.Reload()
+        assert set(log.Tags()["tensors"]) == set(record.history), record.name
+        for name, values in record.history.items():
+            shown = [event.tensor_proto.float_val[0] for event in log.Tensors(name)]
+            np.testing.assert_allclose(shown, values, rtol=1e-6, err_msg=f"{record.name}, {name}")
+
+
+def test_on_torch_the_device_is_asked_of_torch(monkeypatch):
+    cuda = types.SimpleNamespace(device_count=lambda: 1, get_device_name=lambda index: f"card {index}")
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda, __version__="2"))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert records.provenance()["device"] == "1 x card 0"
+    cuda.device_count = lambda: 0
+    assert "CPU core" in records.provenance()["device"]
+
+
+def test_a_process_pinned_to_one_core_says_so(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1}, raising=False)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
+    assert records.provenance()["device"].startswith("1 CPU core (")
