@@ -65,7 +65,7 @@ stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; si
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
-	@$(PYTEST) tests --ignore=tests/book --ignore=tests/browser --ignore=tests/colab
+	@$(PYTEST) tests --ignore=tests/book --ignore=tests/browser
 
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
 	@echo "Step 4 of 6, chapters: every committed output against a fresh execution"

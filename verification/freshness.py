@@ -4,7 +4,7 @@
 
 A refreshed notebook carries the digests of everything its outputs follow from: its code cells, the modules of the
 package that it imports, directly or not, the sources that it lists, and the files of the book that it read. Nothing is
-executed here. Comments, docstrings and layout of a module change its digest only where a chapter lists that source.
+executed here. Comments, docstrings and empty lines of a module count only where a chapter lists that source.
 """
 
 import argparse
