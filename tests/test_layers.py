@@ -228,12 +228,19 @@ def test_drop_path_drops_whole_images_in_training_only():
     assert set(per_image[:, 0]) == {0.0, 2.0}
 
 
+@pytest.mark.parametrize(("convolutions", "filters"), [(1, [8, 16]), (3, [4, 4, 8, 8, 8, 16])])
+def test_the_convolutional_tokenizer_halves_the_image_once_a_stage(random, convolutions, filters):
+    layer = layers.ConvolutionalTokenizer(16, 2, convolutions)
+    assert layer(random.normal(size=(2, 8, 12, 3))).shape == (2, 2 * 3, 16)
+    assert [weight.shape[-1] for weight in layer.weights if weight.name == "kernel"] == filters
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         layers.Preprocessing((1, 2, 3), (4, 5, 6), 8),
         layers.PatchEmbedding(2, 16),
-        layers.ConvolutionalTokenizer(16, 2),
+        layers.ConvolutionalTokenizer(16, 2, 3),
         layers.PositionEmbedding("learned", (3, 3), 1),
         layers.SelfAttention(2, 8, 0.1),
         layers.MLP(12, 0.1),

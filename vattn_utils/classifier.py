@@ -96,6 +96,7 @@ class TokenClassifier(Classifier):
         image_size, patch_size: edge lengths in pixels; tokenizer="convolutional" needs a power of 2.
         dim, depth, heads, mlp_dim: width of a token, number of blocks, heads of each, hidden width of the MLP.
         tokenizer: "patch" (cut and project) or "convolutional".
+        convolutions: how many the convolutional tokenizer has in each of its stages.
         position: "learned" or "sincos".
         pooling: how tokens become one vector: "class" (a class token), "mean", "flatten" or "sequence".
         dropout: rate after the attention, inside the MLP, and after the positions.
@@ -119,6 +120,7 @@ class TokenClassifier(Classifier):
         heads=4,
         mlp_dim=256,
         tokenizer="patch",
+        convolutions=1,
         position="learned",
         pooling="mean",
         dropout=0.0,
@@ -137,9 +139,9 @@ class TokenClassifier(Classifier):
         check_choice("pooling", pooling, ("class", "mean", "flatten", "sequence"))
         self.remember(
             num_classes=num_classes, image_size=image_size, patch_size=patch_size, dim=dim, depth=depth, heads=heads,
-            mlp_dim=mlp_dim, tokenizer=tokenizer, position=position, pooling=pooling, dropout=dropout,
-            drop_path=drop_path, final_norm=final_norm, head_units=tuple(head_units), head_dropout=head_dropout,
-            epsilon=epsilon, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
+            mlp_dim=mlp_dim, tokenizer=tokenizer, convolutions=convolutions, position=position, pooling=pooling,
+            dropout=dropout, drop_path=drop_path, final_norm=final_norm, head_units=tuple(head_units),
+            head_dropout=head_dropout, epsilon=epsilon, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge = resize_to or image_size
         if edge % patch_size:
@@ -157,7 +159,7 @@ class TokenClassifier(Classifier):
                     f"patch_size={patch_size} does not fit tokenizer='convolutional', which halves the image; "
                     "use 2, 4 or 8"
                 )
-            self.tokens = ConvolutionalTokenizer(dim, stages, name="tokens")
+            self.tokens = ConvolutionalTokenizer(dim, stages, convolutions, name="tokens")
         else:
             self.tokens = PatchEmbedding(patch_size, dim, name="tokens")
         if prefix_tokens:

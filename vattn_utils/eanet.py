@@ -27,10 +27,10 @@ VARIANTS = {
         tokenizer="patch", patch_size=4, dim=128, depth=8, heads=8, memory_slots=64, coefficient=4,
         mlp_dim=512, drop_path=0.1, pooling="mean",
     ),
-    # Ours: a convolutional tokenizer to 64 tokens, narrow heads, 64 slots, a learned weighting of tokens at the end.
+    # Ours: a convolutional tokenizer to 64 tokens, four heads, 64 slots, a learned weighting of tokens at the end.
     "book": dict(
-        tokenizer="convolutional", patch_size=4, dim=128, depth=4, heads=8, memory_slots=64, coefficient=1,
-        mlp_dim=240, drop_path=0.1, pooling="sequence",
+        tokenizer="convolutional", convolutions=2, patch_size=4, dim=128, depth=4, heads=4, memory_slots=64,
+        coefficient=1, mlp_dim=160, drop_path=0.05, pooling="sequence",
     ),
 }  # fmt: skip
 

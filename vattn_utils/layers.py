@@ -88,36 +88,47 @@ def extract_patches(images, patch_size):
 class ConvolutionalTokenizer(Configured, layers.Layer):
     """Tokens from small convolutions instead of one cut (CCT, Hassani et al. 2021, section 3.3).
 
-    Each stage is a 3x3 convolution, ReLU and a 3x3 max-pool of stride 2; the last stage has `dim` filters, the
-    one before it half of them. Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
+    Each stage is one or more 3x3 convolutions with ReLU, and a 3x3 max-pool of stride 2. The last stage ends with
+    `dim` filters, the one before it with half of them; within a stage, those before the last have half of its filters.
+
+    Args:
+        dim: width of a token.
+        stages: how often the image is halved.
+        convolutions: how many there are in each stage.
+
+    Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
     """
 
-    def __init__(self, dim, stages=2, **kwargs):
+    def __init__(self, dim, stages=2, convolutions=1, **kwargs):
         super().__init__(**kwargs)
-        self.remember(dim=dim, stages=stages)
-        self.convolutions = [
+        self.remember(dim=dim, stages=stages, convolutions=convolutions)
+        ends = [dim // 2 ** (stages - 1 - stage) for stage in range(stages)]
+        filters = [count for end in ends for count in [end // 2] * (convolutions - 1) + [end]]
+        self.convolution_layers = [
             layers.Conv2D(
-                dim // 2 ** (stages - 1 - stage),
+                count,
                 3,
                 padding="same",
                 activation="relu",
                 kernel_initializer="he_normal",
                 dtype=self.dtype_policy,
-                name=f"convolution_{stage}",
+                name=f"convolution_{index}",
             )
-            for stage in range(stages)
+            for index, count in enumerate(filters)
         ]
         self.pool = layers.MaxPooling2D(3, strides=2, padding="same", dtype=self.dtype_policy, name="pool")
 
     def build(self, input_shape):
-        for convolution in self.convolutions:
+        for convolution in self.convolution_layers:
             convolution.build(input_shape)
             input_shape = (*input_shape[:-1], convolution.filters)
 
     def call(self, images):
         x = images
-        for convolution in self.convolutions:
-            x = self.pool(convolution(x))
+        for index, convolution in enumerate(self.convolution_layers, start=1):
+            x = convolution(x)
+            if index % self.convolutions == 0:
+                x = self.pool(x)
         return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
 
 
