@@ -32,7 +32,18 @@ class Classifier(Configured, keras.Model):
     `model(images)` returns logits `(B, num_classes)`; `model(images, return_attention=True)` returns
     `(logits, [weights, ...])`, one array per attention layer in order of depth, described by
     `model.attention_layers`: a list of `(kind, prefix_tokens)`. `model.grid` is the patch tokens' (rows, columns).
+
+    The way goes from images over tokens to logits: a subclass has `encode` and `classify`. Both append their weights
+    to `attention` where it is a list. `perturbations`, one array for each attention layer, are added to its weights:
+    at zero they change nothing, and the gradient with respect to them is the gradient of the attention.
     """
+
+    def call(self, images, training=None, return_attention=False, perturbations=None):
+        attention = [] if return_attention else None
+        perturbations = perturbations or [None] * len(self.attention_layers)
+        tokens = self.encode(images, training, attention, perturbations)
+        logits = self.classify(tokens, training, attention, perturbations[-1])
+        return (logits, attention) if return_attention else logits
 
     def build(self, input_shape=None):
         if input_shape is not None:
@@ -190,26 +201,30 @@ class TokenClassifier(Classifier):
         if pooling == "sequence":
             self.attention_layers = [*self.attention_layers, ("pooling", 0)]
 
-    def call(self, images, training=None, return_attention=False):
+    def encode(self, images, training=None, attention=None, perturbations=None):
+        """Images `(B, H, W, 3)`, 0 to 255, to what the last block gives, `(B, prefix_tokens + N, dim)`."""
         x = self.tokens(self.preprocessing(images))  # (B, N, dim)
         if self.pooling == "class":
             x = self.class_token(x)  # (B, 1 + N, dim)
         x = self.drop(self.positions(x), training=training)
-        attention = []
-        for block in self.blocks:
-            x = block(x, training=training, return_attention=return_attention)
-            if return_attention:
+        watched = attention is not None
+        for index, block in enumerate(self.blocks):
+            perturbation = perturbations[index] if perturbations else None
+            x = block(x, training=training, return_attention=watched, perturbation=perturbation)
+            if watched:
                 x, weights = x
                 attention.append(weights)
-        if self.final_norm:
-            x = self.norm(x)
-        x = self.pool(x, attention if return_attention else None)  # (B, dim), or (B, N * dim) flattened
+        return x
+
+    def classify(self, tokens, training=None, attention=None, perturbation=None):
+        """What `encode` gave to logits `(B, num_classes)`."""
+        x = self.norm(tokens) if self.final_norm else tokens
+        x = self.pool(x, attention, perturbation)  # (B, dim), or (B, N * dim) flattened
         for layer in self.head_layers:
             x = layer(self.head_drop(x, training=training))
-        logits = self.logits(self.head_drop(x, training=training))
-        return (logits, attention) if return_attention else logits
+        return self.logits(self.head_drop(x, training=training))
 
-    def pool(self, tokens, attention=None):
+    def pool(self, tokens, attention=None, perturbation=None):
         """One vector an image; the weights of a sequence pooling are appended to `attention` where it is a list."""
         if self.pooling == "class":
             return tokens[:, 0]
@@ -217,8 +232,7 @@ class TokenClassifier(Classifier):
             return ops.mean(tokens, axis=1)
         if self.pooling == "flatten":
             return ops.reshape(tokens, (-1, tokens.shape[1] * tokens.shape[2]))
-        if attention is None:
-            return self.sequence_pooling(tokens)
-        pooled, weights = self.sequence_pooling(tokens, return_attention=True)
-        attention.append(weights)
+        pooled, weights = self.sequence_pooling(tokens, return_attention=True, perturbation=perturbation)
+        if attention is not None:
+            attention.append(weights)
         return pooled

@@ -96,8 +96,10 @@ class ExternalAttention(Configured, layers.Layer):
         self.folded = dim * slots < dim * width + width * slots
         self.inner_shape = (-1, input_shape[1], heads, width)
 
-    def call(self, x, training=None, return_attention=False):
+    def call(self, x, training=None, return_attention=False, perturbation=None):
         slot_maps = ops.softmax(self.logits(x), axis=1)  # (B, N, heads, S)
+        if perturbation is not None:
+            slot_maps = slot_maps + perturbation
         attention = self.attention_dropout(double_normalise(slot_maps), training=training)
         x = self.read_memory(attention)
         return (x, slot_maps) if return_attention else x
@@ -172,3 +174,40 @@ class EANet(TokenClassifier):
             head_dim=head_dim,
             attention_dropout=attention_dropout,
         )
+
+
+def freeze_denominators(model, images, batch_size=256):
+    """What an EANet computes once its tokens no longer meet: the ablation of the one place where they do.
+
+    The denominator of each softmax over the tokens is replaced, for each layer, head and slot, by its geometric mean
+    over `images`. Each token is then treated by itself up to the pooling; nothing is trained again.
+
+    Args:
+        model: an `EANet` with external attention.
+        images: `(B, H, W, 3)`, 0 to 255, from which the means are taken: training images.
+
+    Returns a function from images to logits. Raises ValueError for a model with self-attention.
+    """
+    if model.attention != "external":
+        raise ValueError(f"attention={model.attention!r} has no slots; this needs a model with attention='external'")
+
+    def forward(images, frozen=None):
+        x = model.drop(model.positions(model.tokens(model.preprocessing(images))), training=False)
+        seen = []
+        for index, block in enumerate(model.blocks):
+            logits = block.attention.logits(block.norm_1(x))  # (B, N, heads, S)
+            denominator = ops.logsumexp(logits, axis=1, keepdims=True)  # (B, 1, heads, S)
+            seen.append(ops.mean(denominator, axis=0, keepdims=True))
+            slot_maps = ops.exp(logits - (denominator if frozen is None else frozen[index]))
+            x = x + block.attention.read_memory(double_normalise(slot_maps))
+            x = x + block.mlp(block.norm_2(x))
+        return model.classify(x), seen
+
+    starts = range(0, len(images), batch_size)
+    sizes = [len(images[start : start + batch_size]) for start in starts]
+    batches = [forward(images[start : start + batch_size])[1] for start in starts]
+    frozen = [
+        sum(size * part for size, part in zip(sizes, layer, strict=True)) / len(images)
+        for layer in zip(*batches, strict=True)
+    ]
+    return lambda images: forward(images, frozen)[0]

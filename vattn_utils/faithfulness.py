@@ -5,13 +5,14 @@ point at what is there (`pointing`, `mass`, `rank_accuracy`, `roc_auc`, `iou`, a
 chance level, and `bootstrap` gives an interval over images. Where maps come from is `attention`'s matter.
 """
 
+import contextlib
 import dataclasses
 
+import keras
 import numpy as np
 
-# Weights of the eight neighbours of a removed pixel in ROAD (Rong et al. 2022, section 4.2): direct and diagonal.
+# Weights of a removed pixel's neighbours in ROAD (Rong et al. 2022, section 4.2).
 DIRECT, DIAGONAL = 1 / 6, 1 / 12
-NEIGHBOURS = [(y, x, DIRECT if 0 in (y, x) else DIAGONAL) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 
 
 def order(maps, seed=0):
@@ -51,33 +52,43 @@ def fill_linear(images, removed, noise=2.5, seed=0):
     closed smoothly from its rim and does not betray its shape. See `fill_mean`; noise is a standard deviation in 0 to
     255 units. An image of which nothing is left is filled with the mean colour of all images.
     """
-    images = np.asarray(images, "float32")
-    filled = images.copy()
-    random = np.random.default_rng(seed)
-    for image, hole in zip(filled, np.asarray(removed, bool), strict=True):
-        if hole.all():
-            image[:] = images.mean(axis=(0, 1, 2))
-        elif hole.any():
-            image[hole] = _interpolated(image, hole) + random.normal(0, noise, (hole.sum(), image.shape[-1]))
+    images, holes = np.asarray(images, "float32"), np.array(removed, bool)
+    empty = holes.all(axis=(1, 2))
+    holes[empty] = False
+    noisy = _imputed(images, holes) + np.random.default_rng(seed).normal(0, noise, images.shape)
+    filled = np.where(holes[..., None], noisy, images).astype("float32")
+    filled[empty] = images.mean(axis=(0, 1, 2))
     return filled
 
 
-def _interpolated(image, hole):
-    """The solution for the pixels in `hole`, `(n, channels)`: each the weighted mean of its neighbours in the image."""
-    rows, columns = np.nonzero(hole)
-    number = np.full(hole.shape, -1)
-    number[rows, columns] = np.arange(len(rows))
-    weights, known = np.zeros((len(rows), len(rows))), np.zeros((len(rows), image.shape[-1]))
-    total = np.zeros((len(rows), 1))  # of a pixel's weights: at the border it has fewer neighbours
-    for y, x, weight in NEIGHBOURS:
-        r, c = rows + y, columns + x
-        inside = np.flatnonzero((r >= 0) & (r < hole.shape[0]) & (c >= 0) & (c < hole.shape[1]))
-        r, c = r[inside], c[inside]
-        unknown = hole[r, c]
-        weights[inside[unknown], number[r[unknown], c[unknown]]] = weight
-        known[inside[~unknown]] += weight * image[r[~unknown], c[~unknown]]
-        total[inside] += weight
-    return np.linalg.solve(np.eye(len(rows)) - weights / total, known / total)
+def _imputed(images, holes):
+    """Images in which each pixel of a hole is the weighted mean of its eight neighbours in the image.
+
+    A row of pixels depends on itself and on the rows above and below it, so the system is block tridiagonal: one
+    elimination from the first row to the last, and one substitution back, for all images at once.
+    """
+    _, height, width, _ = images.shape
+    near = np.eye(width, k=1) + np.eye(width, k=-1)
+    beside, beyond = DIRECT * near, DIRECT * np.eye(width) + DIAGONAL * near  # in the row itself, in the next one
+    rows = np.arange(height)
+    # At the border a pixel has fewer neighbours, and its weights sum to less.
+    total = beside.sum(axis=1) + np.outer((rows > 0) + 0.0 + (rows < height - 1), beyond.sum(axis=1))
+    share = (holes / total)[..., None]  # (B, H, W, 1); a known pixel is its own equation
+    known = np.where(holes[..., None], 0.0, images)
+    carried, values = [], []  # what a row passes to the one above, and its values without that
+    for row in rows:
+        matrix = np.eye(width) - share[:, row] * beside
+        right = np.concatenate([share[:, row] * beyond, known[:, row]], axis=-1)
+        if row:
+            above = share[:, row] * beyond
+            matrix = matrix - above @ carried[-1]
+            right[..., width:] += above @ values[-1]
+        solved = np.linalg.solve(matrix, right)
+        carried.append(solved[..., :width])
+        values.append(solved[..., width:])
+    for row in reversed(rows[:-1]):
+        values[row] = values[row] + carried[row] @ values[row + 1]
+    return np.stack(values, axis=1)
 
 
 def blurred(images, sigma):
@@ -146,15 +157,17 @@ def remove_by_rank(predict, images, labels, maps, fill="mean", steps=8, seed=0):
     ranks = order(maps, seed).argsort(axis=1)  # (B, N): 0 is the most relevant patch
     patches = ranks.shape[1]
     shares = np.linspace(0, 1, steps + 1)
-    curves = []
-    for rank in (ranks, patches - 1 - ranks):
-        curve = []
-        for share in shares:
-            removed = (rank < round(share * patches)).reshape(maps.shape)
-            removed = removed.repeat(height // maps.shape[1], axis=1).repeat(width // maps.shape[2], axis=2)
-            probabilities = predict(FILLS[fill](images, removed))
-            curve.append(probabilities[np.arange(len(labels)), labels])
-        curves.append(np.stack(curve, axis=1))
+
+    def probability(rank, share):
+        removed = (rank < round(share * patches)).reshape(maps.shape)
+        removed = removed.repeat(height // maps.shape[1], axis=1).repeat(width // maps.shape[2], axis=2)
+        return predict(FILLS[fill](images, removed))[np.arange(len(labels)), labels]
+
+    first, last = probability(ranks, 0), probability(ranks, 1)  # the same from both ends
+    curves = [
+        np.stack([first, *(probability(rank, share) for share in shares[1:-1]), last], axis=1)
+        for rank in (ranks, patches - 1 - ranks)
+    ]
     return Removal(shares, *curves)
 
 
@@ -291,26 +304,39 @@ def cascade(model, make_maps, seed=0):
     """Replace the weights of `model` layer by layer, from the logits down, and compare the maps with the first ones.
 
     Cascading randomisation (Adebayo et al. 2018, section 3.1): a map that stays as it was does not show what the
-    model has learned. Each weight array is drawn anew from the normal distribution of its own mean and deviation.
+    model has learned.
 
     Args:
         model: a Keras model; it has its own weights again afterwards.
         make_maps: a function without arguments that returns maps `(B, ...)` of `model` as it is.
-        seed: of the drawn weights.
+        seed: of the drawn weights; see `randomise`.
 
-    Returns a list of (layer name, mean rank correlation over images with the maps before), first ("none", 1).
+    Returns a list of (layer name, rank correlation of each image's map with the one before, `(B,)`), first "none".
     """
-    kept, random = model.get_weights(), np.random.default_rng(seed)
-    before, found = make_maps(), [("none", 1.0)]
-    try:
+    random, before = np.random.default_rng(seed), make_maps()
+    found = [("none", np.ones(len(before)))]
+    with kept_weights(model):
         for layer in reversed([layer for layer in model.layers if layer.weights]):
-            for weight in layer.trainable_weights:
-                value = np.asarray(weight.numpy(), "float32")
-                weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
-            found.append((layer.name, float(spearman(before, make_maps()).mean())))
+            randomise(layer, random)
+            found.append((layer.name, spearman(before, make_maps())))
+    return found
+
+
+@contextlib.contextmanager
+def kept_weights(model):
+    """On leaving, `model` has the weights again that it had on entering."""
+    kept = model.get_weights()
+    try:
+        yield
     finally:
         model.set_weights(kept)
-    return found
+
+
+def randomise(layer, random):
+    """Draw each weight array of a layer or model anew, from the normal distribution of its own mean and deviation."""
+    for weight in layer.trainable_weights:
+        value = keras.ops.convert_to_numpy(weight).astype("float32")
+        weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
 
 
 def bootstrap(values, seed=0, draws=2000, level=0.95):
@@ -365,3 +391,9 @@ def _checked(maps, masks=None):
     if (sizes == 0).any() or (sizes == masks[0].size).any():
         raise ValueError(f"mask {int(np.argmax((sizes == 0) | (sizes == masks[0].size)))} is empty or covers the image")
     return maps, masks
+
+
+if __name__ == "__main__":
+    from vattn_utils.comparison import main
+
+    main()

@@ -1,7 +1,8 @@
 """Layers that at least two of the book's models share.
 
 What belongs to one paper alone (external attention, the convolutional trunk) lives in that paper's module.
-Every attention layer returns its weights on request, as a second value; nothing is hooked or stored.
+Every attention layer returns its weights on request, as a second value; nothing is hooked or stored. It also takes a
+`perturbation`, which is added to its weights: the gradient with respect to it is the gradient of the attention.
 """
 
 import keras
@@ -220,13 +221,15 @@ class SelfAttention(Configured, layers.Layer):
         self.output_projection = layers.Dense(dim, dtype=self.dtype_policy, name="output_projection")
         self.output_projection.build((*input_shape[:-1], inner))
 
-    def call(self, x, training=None, return_attention=False):
+    def call(self, x, training=None, return_attention=False, perturbation=None):
         tokens = x.shape[1]
         x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.width))
         query, key, value = x[:, :, 0], x[:, :, 1], x[:, :, 2]  # (B, N, heads, d) each
         attention = None
-        if return_attention or (training and self.dropout):
+        if return_attention or perturbation is not None or (training and self.dropout):
             attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query, key) * self.width**-0.5, axis=-1)
+            if perturbation is not None:
+                attention = attention + perturbation
             x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention, training=training), value)
         else:
             x = ops.dot_product_attention(query, key, value)
@@ -278,7 +281,7 @@ class TransformerBlock(Configured, layers.Layer):
     """A pre-norm transformer block around any attention layer (ViT, equations 2 and 3).
 
     Args:
-        attention: a layer `(B, N, dim)` to `(B, N, dim)` that takes `return_attention`.
+        attention: a layer `(B, N, dim)` to `(B, N, dim)` that takes `return_attention` and `perturbation`.
         mlp_dim: width of the MLP's hidden layer.
         dropout: rate after the attention and inside the MLP.
         drop_path: rate of stochastic depth on both branches.
@@ -300,8 +303,10 @@ class TransformerBlock(Configured, layers.Layer):
         for layer in (self.norm_1, self.attention, self.norm_2, self.mlp):
             layer.build(input_shape)
 
-    def call(self, x, training=None, return_attention=False):
-        attended = self.attention(self.norm_1(x), training=training, return_attention=return_attention)
+    def call(self, x, training=None, return_attention=False, perturbation=None):
+        attended = self.attention(
+            self.norm_1(x), training=training, return_attention=return_attention, perturbation=perturbation
+        )
         attended, weights = attended if return_attention else (attended, None)
         x = x + self.stochastic_depth(self.drop(attended, training=training), training=training)
         x = x + self.stochastic_depth(self.mlp(self.norm_2(x), training=training), training=training)
@@ -326,8 +331,10 @@ class SequencePooling(layers.Layer):
         self.score = layers.Dense(1, dtype=self.dtype_policy, name="score")
         self.score.build(input_shape)
 
-    def call(self, tokens, return_attention=False):
+    def call(self, tokens, return_attention=False, perturbation=None):
         weights = ops.softmax(self.score(tokens), axis=1)  # (B, N, 1)
+        if perturbation is not None:
+            weights = weights + ops.transpose(perturbation[:, 0], (0, 2, 1))
         pooled = ops.sum(weights * tokens, axis=1)
         return (pooled, ops.transpose(weights, (0, 2, 1))[:, None]) if return_attention else pooled
 

@@ -185,7 +185,7 @@ class AttentionPooling(Configured, layers.Layer):
         for part in parts:
             part.build(shape)
 
-    def call(self, patches, training=None, return_attention=False):
+    def call(self, patches, training=None, return_attention=False, perturbation=None):
         dim = patches.shape[-1]
         token = ops.cast(self.class_query, patches.dtype)  # (1, K, dim)
         normed_token, normed_patches = self.norm_1(token), self.norm_1(patches)
@@ -195,6 +195,8 @@ class AttentionPooling(Configured, layers.Layer):
         scores = ops.einsum("kd,bnd->bkn", query[0], self.key(normed_patches))  # (B, K, N)
         own = ops.broadcast_to(own[:, :, None], (ops.shape(scores)[0], self.queries, 1))
         weights = ops.softmax(ops.concatenate([own, scores], axis=-1), axis=-1)  # (B, K, 1 + N)
+        if perturbation is not None:
+            weights = weights + perturbation[:, 0]
         dropped = self.attention_dropout(weights, training=training)
         attended = dropped[:, :, :1] * self.value(normed_token)
         attended = attended + ops.einsum("bkn,bnd->bkd", dropped[:, :, 1:], self.value(normed_patches))
@@ -307,14 +309,20 @@ class PatchConvNet(Classifier):
         else:
             self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
 
-    def call(self, images, training=None, return_attention=False):
+    def encode(self, images, training=None, attention=None, perturbations=None):
+        """Images `(B, H, W, 3)`, 0 to 255, to the trunk's patches, `(B, N, dim)`; no attention happens here."""
         x = self.preprocessing(images)
         for convolution in self.stem:
             x = convolution(x)
         for block in self.trunk:
             x = block(x, training=training)  # (B, rows, columns, dim)
-        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
-        x = self.attention_pooling(x, training=training, return_attention=return_attention)  # (B, K, dim)
-        x, weights = x if return_attention else (x, None)
-        logits = self.logits(x if self.queries == "per-class" else x[:, 0])
-        return (logits, [weights]) if return_attention else logits
+        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
+
+    def classify(self, tokens, training=None, attention=None, perturbation=None):
+        """The trunk's patches to logits `(B, num_classes)`."""
+        x, weights = self.attention_pooling(
+            tokens, training=training, return_attention=True, perturbation=perturbation
+        )  # (B, K, dim), (B, 1, K, 1 + N)
+        if attention is not None:
+            attention.append(weights)
+        return self.logits(x if self.queries == "per-class" else x[:, 0])

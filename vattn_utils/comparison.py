@@ -1,0 +1,158 @@
+"""Methods against measures, on one model: which maps can be trusted, how far, and against what chance.
+
+`relevance` makes the maps and `faithfulness` judges them; here they meet, image by image, so that two methods can be
+compared on the same images.
+"""
+
+import argparse
+import dataclasses
+import time
+
+import numpy as np
+
+from vattn_utils import data, faithfulness, records, relevance
+from vattn_utils.attention import to_image_size
+from vattn_utils.layers import check_choice
+
+FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
+SANITY = 64  # images for which maps are made again, with another label and with other weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    values: method -> measure -> one number an image, `(B,)`.
+    chance: method -> measure -> what a map that knows nothing gets; a measure without such a number is missing.
+    """
+
+    values: dict
+    chance: dict
+
+    def lines(self, seed=0):
+        """The table as Markdown lines: means over the images, each with the half-width of its 95 % interval.
+
+        A measure's chance level stands in the last row, or, where it differs from method to method, in brackets.
+        """
+        measures = list(next(iter(self.values.values())))
+        levels = {measure: {of[measure] for of in self.chance.values() if measure in of} for measure in measures}
+        lines = [f"| method | {' | '.join(measures)} |", "|---" + "|---:" * len(measures) + "|"]
+        for method, found in self.values.items():
+            cells = [_with_interval(found[measure], seed) for measure in measures]
+            for place, measure in enumerate(measures):
+                if len(levels[measure]) > 1:
+                    cells[place] += f" ({self.chance[method][measure]:.3f})"
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        common = [
+            f"{min(found):.3f}" if len(found) == 1 else "in brackets" if found else "" for found in levels.values()
+        ]
+        return [*lines, f"| *chance* | {' | '.join(common)} |"]
+
+    def better(self, one, other, measure, seed=0):
+        """By how much method `one` exceeds `other` on `measure`, paired over the images: (mean, low, high)."""
+        return faithfulness.bootstrap(self.values[one][measure] - self.values[other][measure], seed)
+
+
+def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
+    """Judge maps of `model` by removal of patches, against masks or mosaics, and under another label or other weights.
+
+    Args:
+        model: a `Classifier`.
+        images, labels: `(B, H, W, 3)`, 0 to 255, and integers `(B,)`: the classes that are explained.
+        masks: bool `(B, H, W)`, where the object is; None where nobody knows.
+        mosaics: how many mosaics of four images to make for grid pointing; 0 for none.
+        names: which of `relevance.METHODS`; None means all that are defined for the model.
+        seed: of everything drawn at random.
+
+    Returns a `Comparison`. Its measures: deletion, insertion, difference (mean fill); blur, linear (the difference
+    with that fill); the five of `faithfulness.MEASURES` against masks; grid pointing; and two rank correlations of a
+    map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
+    drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
+    """
+    names = names or relevance.methods(model)
+    labels = np.asarray(labels)
+    probabilities = relevance.probabilities(model, images)
+    others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
+    few = slice(SANITY)
+    scenes = _scenes(images, labels, probabilities, mosaics, seed) if mosaics else None
+    values, chance = {name: {} for name in names}, {name: {} for name in names}
+    for name in names:
+        method = relevance.METHODS[name]
+        maps = method(model, images, labels, seed)
+        values[name] |= _removals(model, images, labels, maps, seed)
+        chance[name] |= {"difference": 0.0, "blur": 0.0, "linear": 0.0}
+        if masks is not None:
+            large = to_image_size(maps, masks.shape[1:])
+            for measure, judge in faithfulness.MEASURES.items():
+                values[name][measure.replace("_", " ")] = judge(large, masks)
+                chance[name][measure.replace("_", " ")] = faithfulness.chance(judge, large, masks).mean()
+        if scenes:
+            pictures, targets, cells = scenes
+            values[name]["grid pointing"] = faithfulness.grid_pointing(method(model, pictures, targets, seed), cells)
+            chance[name]["grid pointing"] = 0.25
+        again = method(model, images[few], others[few], seed)
+        values[name]["other label"] = faithfulness.spearman(maps[few], again)
+        values[name]["new weights"] = maps[few]
+    with faithfulness.kept_weights(model):
+        faithfulness.randomise(model, np.random.default_rng(seed))
+        for name, found in values.items():
+            again = relevance.METHODS[name](model, images[few], labels[few], seed)
+            found["new weights"] = faithfulness.spearman(found["new weights"], again)
+    return Comparison(values, chance)
+
+
+def _removals(model, images, labels, maps, seed):
+    """Areas under the curves of removal: all three with the mean fill, the difference with the others."""
+    found = {}
+    for fill, steps in FILLS.items():
+        removal = faithfulness.remove_by_rank(
+            lambda altered: relevance.probabilities(model, altered), images, labels, maps, fill, steps, seed
+        )
+        deletion, insertion, difference = removal.areas()
+        mean = {"deletion": deletion, "insertion": insertion, "difference": difference}
+        found |= mean if fill == "mean" else {fill: difference}
+    return found
+
+
+def _scenes(images, labels, probabilities, number, seed):
+    """Mosaics of confident images, and for each the label and the number of one of its cells, drawn at random."""
+    own = probabilities[np.arange(len(labels)), labels]
+    pictures, their_labels = faithfulness.mosaics(images, labels, own, number, seed)
+    cells = np.random.default_rng(seed).integers(0, 4, number)
+    return pictures, their_labels[np.arange(number), cells], cells
+
+
+def _with_interval(values, seed):
+    mean, low, high = faithfulness.bootstrap(values, seed)
+    return f"{mean:.3f} ± {(high - low) / 2:.3f}"
+
+
+def main(arguments=None):
+    """`python -m vattn_utils.faithfulness`: the table for a recorded run, on the test images of its data."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vattn_utils.faithfulness",
+        description="Measure how far the maps of a recorded run can be trusted, against chance and with intervals.",
+    )
+    parser.add_argument("--record", required=True, help="name of a recorded run, such as vit-shapes10-book")
+    parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
+    parser.add_argument("--methods", help=f"comma-separated, of: {', '.join(relevance.METHODS)}; default: all defined")
+    parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
+    options = parser.parse_args(arguments)
+    try:
+        record = records.load(options.record)
+        model, dataset = record.model(), data.load(record.values["dataset"])
+        names = options.methods.split(",") if options.methods else relevance.methods(model)
+        for name in names:
+            check_choice("method", name, tuple(relevance.methods(model)))
+        if not 1 <= options.images <= len(dataset.x_test):
+            raise ValueError(f"images={options.images} is not possible; use 1 to {len(dataset.x_test)}")
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    chosen = slice(options.images)
+    images, labels = dataset.x_test[chosen], dataset.y_test[chosen]
+    masks = dataset.masks_test[chosen] if dataset.masks_test is not None else None
+    begin = time.perf_counter()
+    found = compare(model, images, labels, masks, len(images) if masks is None else 0, names, options.seed)
+    print(f"{record.name}: {len(images)} test images of {dataset.name}, test accuracy {record.metrics['top1']:.2%}")
+    print(*found.lines(options.seed), sep="\n")
+    print(f"Means and half-widths of 95 % intervals over the images; measured in {time.perf_counter() - begin:.0f} s.")

@@ -1,0 +1,252 @@
+"""Maps of what a model's answer rests on: by its gradients, by altering its input, and maps that ignore the model.
+
+Every method has one form: `method(model, images, labels, seed=0)` returns float32 `(B, rows, columns)` on the grid of
+the model's tokens, higher where there is more for `labels`. `METHODS` names them all, and `methods` those that are
+defined for a model. Whether such a map is right is `faithfulness`' question.
+"""
+
+import numpy as np
+from keras import ops
+
+from vattn_utils import attention
+from vattn_utils.data import check_images
+from vattn_utils.gradients import gradient
+
+BATCH = 64  # images in the model at once
+
+
+def logits(model, images, batch_size=256):
+    """The model's logits for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`."""
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([model.predict_on_batch(images[start : start + batch_size]) for start in starts])
+
+
+def probabilities(model, images, batch_size=256):
+    """The model's probabilities for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`."""
+    return ops.convert_to_numpy(ops.softmax(logits(model, images, batch_size)))
+
+
+def attention_gradients(model, images, labels, batch_size=BATCH):
+    """The attention of every layer, and the gradient of each image's logit with respect to it.
+
+    Args:
+        model: a `Classifier`.
+        images: `(B, H, W, 3)`, 0 to 255.
+        labels: integers `(B,)`: whose logit.
+
+    Returns what `attention.maps` returns, and a list of arrays in its layers' shapes: those of `weights`, and for
+    external attention that of `slot_maps`.
+    """
+    layers = attention.maps(model, images, batch_size)
+    batches = []
+    for part, classes in _batches(images, labels, batch_size):
+        _, weights = model(part, training=False, return_attention=True)
+        zeros = [np.zeros(array.shape, "float32") for array in weights]
+        batches.append(gradient(lambda *p, x=part, y=classes: _sum_logits(model(x, perturbations=list(p)), y), zeros))
+    found = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return layers, [
+        array.transpose(0, 2, 3, 1) if layer.kind == "external" else array
+        for layer, array in zip(layers, found, strict=True)
+    ]
+
+
+def input_gradients(model, images, labels, batch_size=BATCH):
+    """Gradient of each image's logit with respect to its pixels, `(B, H, W, 3)`, per unit of 0 to 255."""
+    return np.concatenate(
+        [
+            gradient(lambda x, y=classes: _sum_logits(model(x), y), [part])[0]
+            for part, classes in _batches(images, labels, batch_size)
+        ]
+    )
+
+
+def integrated_gradients(model, images, labels, baseline=None, steps=32, batch_size=BATCH):
+    """Gradients averaged on the way from a baseline to the image, times that way, `(B, H, W, 3)` (Sundararajan 2017).
+
+    Equation 3, by the midpoint rule: with enough steps an image's values sum to what its logit gains over the
+    baseline's.
+
+    Args:
+        baseline: an image `(H, W, 3)` or a colour; None means the mean colour that the model subtracts.
+        steps: points on the way.
+    """
+    images = np.asarray(images, "float32")
+    baseline = np.broadcast_to(np.asarray(model.mean if baseline is None else baseline, "float32"), images.shape)
+    total = np.zeros_like(images)
+    for share in (np.arange(steps) + 0.5) / steps:
+        total += input_gradients(model, baseline + share * (images - baseline), labels, batch_size)
+    return total / steps * (images - baseline)
+
+
+def to_grid(values, grid):
+    """Pixel values `(B, H, W)` or `(B, H, W, C)` summed over what each token covers, `(B, rows, columns)`.
+
+    A pixel on the border between two tokens is shared between them.
+    """
+    values = values.sum(axis=-1) if values.ndim == 4 else values
+    down, across = (_cover(tokens, length) for tokens, length in zip(grid, values.shape[1:], strict=True))
+    return down @ values @ across.T
+
+
+def _cover(tokens, length):
+    """How much of each pixel lies in each of as many equal bands as there are tokens, `(tokens, length)`."""
+    edges = np.linspace(0, length, tokens + 1)
+    pixels = np.arange(length)
+    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.maximum(inside, 0).astype("float32")
+
+
+# Maps that ignore the model, or the image too: what any method must beat.
+
+
+def random(model, images, labels, seed=0):
+    """Noise."""
+    return np.random.default_rng(seed).random((len(images), *model.grid), "float32")
+
+
+def centre(model, images, labels, seed=0):
+    """A Gaussian in the middle of the image, a quarter of it wide: where photographers put things."""
+    rows, columns = (np.linspace(-2, 2, length) ** 2 for length in model.grid)
+    return np.broadcast_to(np.exp(-(rows[:, None] + columns) / 2).astype("float32"), (len(images), *model.grid))
+
+
+def edges(model, images, labels, seed=0):
+    """Strength of edges: Sobel's filter on the grey image."""
+    grey = np.pad(np.asarray(images, "float32").mean(axis=-1), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    smooth_rows = grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]
+    smooth_columns = grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]
+    across = smooth_rows[:, :, 2:] - smooth_rows[:, :, :-2]
+    down = smooth_columns[:, 2:] - smooth_columns[:, :-2]
+    return to_grid(np.hypot(across, down), model.grid)
+
+
+# Maps of attention. They know no class, except where gradients weigh them.
+
+
+def raw_attention(model, images, labels, seed=0):
+    """The last self-attention, heads averaged, read where the answer is read."""
+    layers = attention.maps(model, images, BATCH)
+    deepest = [layer for layer in layers if layer.kind == "self"][-1]
+    return attention.read_out(attention.fuse(deepest.weights), layers)
+
+
+def pooling(model, images, labels, seed=0):
+    """The weights of the pooling, each image's own class's where it has one query a class."""
+    last = attention.maps(model, images, BATCH)[-1]
+    return _own_query(last.patches().mean(axis=1), labels)
+
+
+def rollout(model, images, labels, seed=0):
+    """Attention rollout, read where the answer is read. See `attention.rollout`."""
+    layers = attention.maps(model, images, BATCH)
+    return attention.read_out(attention.rollout(layers), layers)
+
+
+def gradient_rollout(model, images, labels, seed=0):
+    """Rollout of attention weighted by its positive gradients. See `attention.rollout`."""
+    layers, gradients = attention_gradients(model, images, labels)
+    return attention.read_out(attention.rollout(layers, gradients=gradients), layers)
+
+
+def evidence(model, images, labels, seed=0):
+    """The class's evidence: Chefer's rule through all self-attention, and (gradient * attention)+ at the pooling.
+
+    Where nothing leads from token to token (EANet, PatchConvNet), the pooling's part is all of it.
+    """
+    layers, gradients = attention_gradients(model, images, labels)
+    last, read = layers[-1], None
+    if last.kind == "pooling":
+        weights = np.maximum(gradients[-1] * last.weights, 0)[..., last.prefix_tokens :].mean(axis=1)
+        read = _own_query(weights, labels)
+    if any(layer.kind == "self" for layer in layers):
+        return attention.read_out(attention.relevance(layers, gradients), layers, pooling=read)
+    return read.reshape(-1, *model.grid)
+
+
+# Maps of any model's gradients, and of what it answers when a patch is gone.
+
+
+def input_gradient(model, images, labels, seed=0):
+    """Size of the gradient at each patch's pixels (Simonyan et al. 2014, section 3)."""
+    return to_grid(np.abs(input_gradients(model, images, labels)), model.grid)
+
+
+def gradient_times_input(model, images, labels, seed=0):
+    """Gradient times what the pixel is above the model's mean, summed over each patch."""
+    above = np.asarray(images, "float32") - np.asarray(model.mean, "float32")
+    return to_grid(input_gradients(model, images, labels) * above, model.grid)
+
+
+def path_gradient(model, images, labels, seed=0):
+    """Integrated gradients, summed over each patch. See `integrated_gradients`."""
+    return to_grid(integrated_gradients(model, images, labels), model.grid)
+
+
+def grad_cam(model, images, labels, seed=0):
+    """Grad-CAM on the last block's tokens (Selvaraju et al. 2017, equations 1 and 2), class tokens left out."""
+    found = []
+    for part, classes in _batches(images, labels, BATCH):
+        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), training=False))
+        (slope,) = gradient(lambda x, y=classes: _sum_logits(model.classify(x, training=False), y), [tokens])
+        tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
+        found.append(np.maximum((slope.mean(axis=1, keepdims=True) * tokens).sum(axis=-1), 0))
+    return np.concatenate(found).reshape(-1, *model.grid)
+
+
+def occlusion(model, images, labels, seed=0):
+    """What the class's logit loses when a patch has the images' mean colour (Zeiler and Fergus 2014, section 4.2)."""
+    images = np.asarray(images, "float32")
+    down, across = (_cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
+    colour, own = images.mean(axis=(0, 1, 2)), (np.arange(len(labels)), labels)
+    before = logits(model, images)[own]
+    fall = np.empty((len(images), *model.grid), "float32")
+    for row, column in np.ndindex(*model.grid):
+        hole = np.outer(down[row], across[column])[..., None]  # (H, W, 1), 1 where the patch is
+        fall[:, row, column] = before - logits(model, images + hole * (colour - images))[own]
+    return fall
+
+
+METHODS = {
+    "random": random,
+    "centre": centre,
+    "edges": edges,
+    "raw attention": raw_attention,
+    "pooling": pooling,
+    "rollout": rollout,
+    "gradient rollout": gradient_rollout,
+    "evidence": evidence,
+    "gradient": input_gradient,
+    "gradient x input": gradient_times_input,
+    "integrated gradients": path_gradient,
+    "Grad-CAM": grad_cam,
+    "occlusion": occlusion,
+}
+
+
+def methods(model):
+    """The names in `METHODS` that are defined for `model`, in order."""
+    kinds = [kind for kind, _ in model.attention_layers]
+    missing = set()
+    if "self" not in kinds:
+        missing |= {"raw attention", "rollout", "gradient rollout"}
+    if "pooling" not in kinds:
+        missing |= {"pooling"} if "self" in kinds else {"pooling", "evidence"}
+    return [name for name in METHODS if name not in missing]
+
+
+def _batches(images, labels, batch_size):
+    check_images(images)
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels; give one label an image")
+    for start in range(0, len(images), batch_size):
+        yield images[start : start + batch_size], np.asarray(labels[start : start + batch_size])
+
+
+def _sum_logits(logits, labels):
+    """The sum over the images of each one's logit for its label: its gradient is one image's for each image."""
+    return ops.sum(ops.take_along_axis(logits, ops.convert_to_tensor(labels, "int32")[:, None], axis=1))
+
+
+def _own_query(weights, labels):
+    """From `(B, K, ...)`, one for each query, each image's own: the label's, or the only one."""
+    return weights[:, 0] if weights.shape[1] == 1 else weights[np.arange(len(labels)), labels]
