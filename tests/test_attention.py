@@ -200,3 +200,220 @@ def test_a_resumed_recorder_keeps_what_it_recorded(pictures, tmp_path):
 def test_recording_every_zero_epochs_is_refused(pictures):
     with pytest.raises(ValueError, match="every=0 is not possible"):
         AttentionRecorder(pictures, every=0)
+
+
+def self_layer(weights, grid, prefix_tokens=0):
+    return AttentionMap("self", np.asarray(weights), grid, prefix_tokens)
+
+
+@pytest.fixture
+def stack(random):
+    """Three layers of self-attention with two heads over a class token and six patches, for four images."""
+    weights = random.dirichlet(np.ones(7), (3, 4, 2, 7))
+    return [self_layer(layer, (2, 3), 1) for layer in weights]
+
+
+def test_fusing_heads_takes_the_mean_the_highest_or_the_lowest(stack):
+    weights = stack[0].weights
+    np.testing.assert_array_equal(attention.fuse(weights), (weights[:, 0] + weights[:, 1]) / 2)
+    np.testing.assert_array_equal(attention.fuse(weights, "max"), np.maximum(weights[:, 0], weights[:, 1]))
+    np.testing.assert_array_equal(attention.fuse(weights, "min"), np.minimum(weights[:, 0], weights[:, 1]))
+    with pytest.raises(ValueError, match="fusion='median' is not known; use one of 'mean', 'max', 'min'"):
+        attention.fuse(weights, "median")
+
+
+def test_discarding_takes_the_lowest_share_of_every_image_or_row_and_spares_class_tokens(stack):
+    weights = attention.fuse(stack[0].weights)
+    np.testing.assert_array_equal(attention.discard(weights, 0), weights)
+    of_image = attention.discard(weights, 0.5, prefix_tokens=1)
+    assert [(part[:, 1:] == 0).sum() for part in of_image] == [21] * 4
+    of_row = attention.discard(weights, 0.5, "row", prefix_tokens=1)
+    assert ((of_row[..., 1:] == 0).sum(axis=-1) == 3).all()
+    for found in (of_image, of_row):
+        np.testing.assert_array_equal(found[..., 0], weights[..., 0])
+    for before, after in zip(weights[..., 1:], of_image[..., 1:], strict=True):
+        assert before[after == 0].max() <= before[after > 0].min()
+    for ratio in (-0.1, 1):
+        with pytest.raises(ValueError, match=f"ratio={ratio} is not a share"):
+            attention.discard(weights, ratio)
+
+
+def test_rollout_of_identity_is_identity_and_of_uniform_is_uniform():
+    identity = [self_layer(np.eye(4)[None, None].repeat(2, axis=1), (2, 2))] * 3
+    np.testing.assert_allclose(attention.rollout(identity), np.eye(4)[None], atol=1e-12)
+    uniform = [self_layer(np.full((1, 2, 4, 4), 0.25), (2, 2))] * 3
+    np.testing.assert_allclose(attention.rollout(uniform, residual=0), 0.25)
+
+
+def test_rollout_equals_its_definition_written_as_a_loop(stack):
+    for image, found in enumerate(attention.rollout(stack)):
+        expected = np.eye(7)
+        for layer in stack:
+            matrix = 0.5 * layer.weights[image].mean(axis=0) + 0.5 * np.eye(7)
+            expected = matrix @ expected
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(attention.rollout(stack[1:]), attention.rollout(stack, start=1))
+
+
+@pytest.mark.parametrize("how", [{}, dict(fusion="max"), dict(fusion="min", ratio=0.9), dict(ratio=0.6, per="row")])
+def test_rows_of_rollout_sum_to_one(stack, how):
+    np.testing.assert_allclose(attention.rollout(stack, **how).sum(axis=-1), 1)
+
+
+def test_rollout_and_relevance_of_a_batch_are_those_of_a_loop(stack, random):
+    gradients = [random.normal(size=layer.weights.shape) for layer in stack]
+    for function in (lambda *both: attention.rollout(both[0], ratio=0.5, gradients=both[1]), attention.relevance):
+        together = function(stack, gradients)
+        for image in range(4):
+            alone = [self_layer(layer.weights[[image]], (2, 3), 1) for layer in stack]
+            np.testing.assert_allclose(function(alone, [g[[image]] for g in gradients])[0], together[image])
+
+
+def test_permuting_the_tokens_permutes_rollout_and_relevance(stack, random):
+    gradients = [random.normal(size=layer.weights.shape) for layer in stack]
+    moved = np.array([0, 4, 2, 6, 1, 3, 5])
+
+    def permuted(array):
+        return array[..., moved, :][..., moved]
+
+    others = [self_layer(permuted(layer.weights), (2, 3), 1) for layer in stack]
+    np.testing.assert_allclose(attention.rollout(others), permuted(attention.rollout(stack)))
+    theirs = attention.relevance(others, [permuted(gradient) for gradient in gradients])
+    np.testing.assert_allclose(theirs, permuted(attention.relevance(stack, gradients)))
+
+
+def test_relevance_is_chefers_rule(stack, random):
+    gradients = [random.normal(size=layer.weights.shape) for layer in stack]
+    for image, found in enumerate(attention.relevance(stack, gradients)):
+        expected = np.eye(7)
+        for layer, gradient in zip(stack, gradients, strict=True):
+            expected = expected + np.maximum(gradient[image] * layer.weights[image], 0).mean(axis=0) @ expected
+        np.testing.assert_allclose(found, expected)
+
+
+# The most copied rollout code (jacobgil/vit-explain), as formulas: what it does, and what that breaks.
+
+
+def test_dividing_by_row_sums_without_keeping_the_axis_divides_columns(stack):
+    matrix = attention.fuse(stack[0].weights, "max")[:1]
+    theirs = matrix / matrix.sum(axis=-1)
+    assert not np.allclose(theirs.sum(axis=-1), 1, atol=0.01)
+    ours = attention.rollout([self_layer(matrix[:, None], (2, 3), 1)], residual=0)
+    np.testing.assert_allclose(ours.sum(axis=-1), 1)
+
+
+def test_gradients_in_the_order_of_the_backward_pass_meet_the_wrong_layers(stack):
+    # Only the first layer's attention matters to the answer: its gradient is one, the others' are zero.
+    gradients = [np.full(layer.weights.shape, float(depth == 0)) for depth, layer in enumerate(stack)]
+    first, last = (attention.rollout([stack[depth]], residual=0.5) for depth in (0, -1))
+    np.testing.assert_allclose(attention.rollout(stack, gradients=gradients), first)
+    np.testing.assert_allclose(attention.rollout(stack, gradients=gradients[::-1]), last)
+    assert not np.allclose(first, last, atol=0.01)
+
+
+def test_discarding_in_a_flattened_batch_s_first_row_leaves_the_other_images_alone(stack):
+    weights = attention.fuse(stack[0].weights)
+    theirs = weights.reshape(4, -1).copy()
+    theirs[0, np.argsort(theirs, axis=-1)[:, :20]] = 0  # the indices of all images, used on the first one
+    assert (theirs[1:] > 0).all()
+    assert ((attention.discard(weights, 0.5) == 0).sum(axis=(1, 2)) == round(0.5 * 49)).all()
+
+
+def test_rollout_refuses_what_leads_from_no_token_to_another(pictures):
+    with pytest.raises(ValueError, match="kind external, pooling lead from no token to another; this needs self-att"):
+        attention.rollout(attention.maps(tiny_model(eanet), pictures))
+    layers = attention.maps(tiny_model(vit), pictures)
+    with pytest.raises(ValueError, match="start=2 leaves no layer; there are 2"):
+        attention.rollout(layers, start=2)
+    with pytest.raises(ValueError, match=r"residual=1.5 is not a share"):
+        attention.rollout(layers, residual=1.5)
+
+
+def test_the_answer_is_read_by_class_row_by_pooling_or_by_the_mean(stack, random):
+    matrix = attention.rollout(stack)
+    np.testing.assert_array_equal(attention.read_out(matrix, stack).reshape(4, 6), matrix[:, 0, 1:])
+    mean = attention.read_out(matrix, stack, "mean")
+    np.testing.assert_allclose(mean.reshape(4, 6), matrix[:, 1:, 1:].mean(axis=1))
+    weights = random.dirichlet(np.ones(6), 4)
+    pooled = [*stack, AttentionMap("pooling", weights[:, None, None], (2, 3))]
+    found = attention.read_out(matrix, pooled, "pooling").reshape(4, 6)
+    np.testing.assert_allclose(found, np.einsum("bq,bqk->bk", weights, matrix[:, 1:, 1:]))
+    with pytest.raises(ValueError, match="row='pooling' is not known; use one of 'class', 'mean'"):
+        attention.read_out(matrix, stack, "pooling")
+
+
+def test_a_head_that_looks_at_itself_looks_nowhere_and_a_flat_one_looks_the_mean_distance():
+    weights = np.stack([np.eye(6), np.full((6, 6), 1 / 6)])[None]
+    layer = self_layer(weights, (2, 3))
+    places = np.array([(r, c) for r in range(2) for c in range(3)])
+    mean = np.mean([np.hypot(*(a - b)) for a in places for b in places])
+    np.testing.assert_allclose(attention.distance(layer, patch_size=4), [[0, 4 * mean]])
+    with pytest.raises(ValueError, match="kind 'pooling' does not go from patch to patch"):
+        attention.distance(AttentionMap("pooling", weights[:, :, :1], (2, 3)))
+
+
+def test_the_distance_leaves_class_tokens_out(stack):
+    patches = stack[0].weights[:, :, 1:, 1:]
+    alone = self_layer(patches / patches.sum(axis=-1, keepdims=True), (2, 3))
+    np.testing.assert_allclose(attention.distance(stack[0]), attention.distance(alone))
+
+
+def test_entropy_runs_from_nothing_to_log_n():
+    assert attention.entropy(np.array([[0, 1, 0, 0], [0.25] * 4])).tolist() == [0, pytest.approx(np.log(4))]
+
+
+def test_usage_of_slots_sums_to_one_and_finds_the_dead_ones(pictures):
+    layer = attention.maps(tiny_model(eanet), pictures)[0]
+    np.testing.assert_allclose(attention.slot_usage(layer).sum(axis=-1), 1, atol=1e-5)
+    assert not attention.dead_slots(layer, share=0.01).any()
+    weights = np.zeros((2, 1, 4, 3))
+    weights[..., 0], weights[..., 2] = 0.98, 0.02
+    assert attention.dead_slots(AttentionMap("external", weights, (2, 2))).tolist() == [[False, True, True]]
+
+
+def test_positions_are_like_themselves_and_models_without_learned_ones_are_refused():
+    found = attention.position_similarity(tiny_model(vit, "paper"))
+    assert found.shape == (16, 4, 4)
+    np.testing.assert_allclose(found.reshape(16, 16).diagonal(), 1, atol=1e-6)
+    np.testing.assert_allclose(found.reshape(16, 16), found.reshape(16, 16).T, atol=1e-6)
+    for model in (tiny_model(vit, position="sincos"), tiny_model(patch_convnet)):
+        with pytest.raises(ValueError, match="has no learned position embedding"):
+            attention.position_similarity(model)
+
+
+@pytest.mark.parametrize(
+    ("module", "variant", "edge"), [(vit, "paper", 2), (vit, "book", 3), (patch_convnet, "book", 3)]
+)
+def test_patch_filters_are_directions_of_the_first_kernel_at_right_angles(module, variant, edge):
+    model = tiny_model(module, variant)
+    found = attention.patch_filters(model, count=4)
+    assert found.shape == (4, edge, edge, 3)
+    assert found.reshape(4, -1).max(axis=1) == pytest.approx(1)
+    flat = found.reshape(4, -1) / np.linalg.norm(found.reshape(4, -1), axis=1, keepdims=True)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-5)
+
+
+def test_with_denominators_of_the_same_image_nothing_changes(pictures):
+    model = tiny_model(eanet)
+    alone = pictures[:1]
+    np.testing.assert_allclose(eanet.freeze_denominators(model, alone)(alone), model(alone), atol=1e-5)
+
+
+def test_with_frozen_denominators_a_token_no_longer_meets_another(pictures, random):
+    model = tiny_model(eanet, tokenizer="patch", pooling="flatten")
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(0, 0.5, weight.shape))
+    # One kernel row for each token's features: the last patch is altered, and read only from the others.
+    kernel = np.array(model.logits.kernel)
+    kernel[-16:] = 0
+    model.logits.kernel.assign(kernel)
+    altered = pictures.copy()
+    altered[:, -2:, -2:] = 255 - altered[:, -2:, -2:]
+    frozen = eanet.freeze_denominators(model, pictures, batch_size=3)
+    np.testing.assert_allclose(frozen(altered), frozen(pictures), atol=1e-5)
+    assert not np.allclose(model(altered), model(pictures), atol=1e-3)
+
+
+def test_freezing_needs_external_attention(pictures):
+    with pytest.raises(ValueError, match="attention='self' has no slots"):
+        eanet.freeze_denominators(tiny_model(eanet, attention="self"), pictures)
