@@ -4,6 +4,7 @@ import json
 import re
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
@@ -26,6 +27,7 @@ NAMES = ("night", "dusk", "day", "noon", "</script><script>alert(1)</script>")
 
 @cache
 def model_of(kind):
+    keras.utils.set_random_seed(0)
     module, variant, overrides = MODELS[kind]
     return tiny_model(module, variant, **overrides)
 
