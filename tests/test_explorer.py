@@ -100,7 +100,7 @@ def test_a_notebook_gets_html_a_sentence_and_the_fingerprint_of_the_arrays(pictu
     found = explorer.explorer(model, pictures, title="Slots")
     bundle = found._repr_mimebundle_()
     assert list(bundle) == ["text/html", "text/plain", fingerprint.MIME]
-    assert bundle["text/plain"] == "Interactive: Slots (4 images, 3 layers)."
+    assert bundle["text/plain"] == "Interactive: Slots (images: 4, layers of attention: 3)."
     json.dumps(bundle[fingerprint.MIME], allow_nan=False)
     other = explorer.explorer(model, pictures[::-1].copy(), title="Slots")
     for name in ("images", "layers", "slot_maps", "evidence"):

@@ -108,7 +108,7 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
     }
     html = _page(about, arrays)
     _check_size(len(html.encode()), len(_page(about, {}).encode()), len(images))
-    return Explorer(html, f"Interactive: {title} ({len(images)} images, {len(layers)} layers).", drawn)
+    return Explorer(html, f"Interactive: {title} (images: {len(images)}, layers of attention: {len(layers)}).", drawn)
 
 
 def _described(name, layer):
