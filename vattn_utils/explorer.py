@@ -159,7 +159,7 @@ def _page(about, arrays):
 def _check_size(size, empty, count):
     if size > MAX_BYTES:
         fit = int((MAX_BYTES - empty) / (size - empty) * count)
-        way = f"give at most {fit} images" if fit > 0 else "not even one fits; use a model of fewer layers, heads or tokens"
+        way = f"give at most {fit} images" if fit > 0 else "not even one fits; use a model of fewer layers or tokens"
         raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {MAX_BYTES:,}; {way}")
 
 
