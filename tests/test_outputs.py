@@ -121,6 +121,32 @@ def test_stderr_and_pixels_are_not_compared():
     assert compare([displayed(png="AAAA")], [displayed(plain="alt")])  # but a picture must be there
 
 
+def embedded(payload, mean=0.5, tag="data-fingerprinted"):
+    """HTML with arrays in it, and the fingerprint of the arrays."""
+    html = f'<p>Maps</p><script type="application/octet-stream" {tag}>{payload}</script><script>draw()</script>'
+    return [displayed(html=html, drawn={"maps": {"statistics": [mean, 1.0]}})]
+
+
+def test_a_fingerprint_stands_for_the_arrays_in_the_html_beside_it():
+    assert not compare(embedded("eJwD+/=="), embedded("QUJD\n"))
+    (difference,) = compare(embedded("eJwD"), embedded("eJwD", mean=0.6))
+    assert "maps" in str(difference)
+
+
+def test_arrays_in_html_without_a_fingerprint_compare_as_text():
+    expected, found = (embedded(payload)[0]["data"]["text/html"] for payload in ("eJwD", "QUJD"))
+    assert compare([displayed(html=expected)], [displayed(html=found)])
+
+
+def test_of_html_with_a_fingerprint_everything_but_the_arrays_compares():
+    (expected,) = embedded("eJwD")
+    html = expected["data"]["text/html"]
+    for old, new in (("Maps", "Caps"), ("draw", "drew"), ("eJwD", "alert(1)"), ("data-fingerprinted", "data-other")):
+        data = expected["data"] | {"text/html": html.replace(old, new)}
+        assert compare([expected], [new_output("display_data", data)]), new
+    assert compare(embedded("eJwD", tag="class='a'"), embedded("QUJD", tag="class='a'"))
+
+
 def test_the_numbers_of_a_list_in_a_figure_share_the_largest_ones_tolerance():
     def drawn(numbers, shape):
         return [displayed(png="", drawn={"axes": [{"images": [{"statistics": numbers, "shape": shape}]}]})]

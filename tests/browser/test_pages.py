@@ -3,12 +3,15 @@
 `make book` first; then `pytest tests/browser`.
 """
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from verification.execute import ROOT
 from verification.pages import entries
 
 from . import checks
+from .explorers import EXPLORER, Page
 from .visits import DESK, PHONE, served, visited
 
 HTML = ROOT / "_build" / "html"
@@ -79,6 +82,19 @@ def test_nothing_reaches_past_the_right_edge(view):
 
 def test_no_serious_barrier(view):
     none(checks.barriers(view))
+
+
+def test_pointing_into_an_explorer_shows_exactly_its_arrays(visit):
+    found = EXPLORER.findall((HTML / urlsplit(visit.page.url).path.lstrip("/")).read_text(encoding="utf-8"))
+    assert visit.page.locator(".vattn-explorer").count() == len(found)
+    visit.look("dark", DESK)
+    for number, html in enumerate(found):
+        page = Page(visit, html, number)
+        sheet = page.root.evaluate("root => getComputedStyle(root.parentElement).backgroundColor")
+        assert sheet == "rgba(0, 0, 0, 0)", "the theme lays a sheet of its own under it"
+        for row, column in ((1, 2), (0, 0)):
+            page.patch(row, column).hover()
+            assert page.shows(page.expected(row, column)), page.said
 
 
 # Last of those that share a visit: by now the page has been shown in both themes and widths.
