@@ -10,7 +10,7 @@ from vattn_utils import eanet, patch_convnet, training, upstream, vit
 from vattn_utils.audit import AuditError, audit
 
 RANDOM = np.random.default_rng(0)
-IMAGES = RANDOM.integers(0, 256, (24, 8, 8, 3)).astype("float32")
+IMAGES = RANDOM.integers(32, 224, (24, 8, 8, 3)).astype("float32")
 LABELS = np.arange(24) % 4
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -214,6 +214,7 @@ class Untold(keras.Model):
 def test_dropout_that_is_never_told_to_drop_is_caught():
     model = Untold()
     model(IMAGES)
+    model.built = True
     model.compile("sgd", LOGITS)
     found, numbers = verdict("dropout", model)
     assert found == "defect"

@@ -110,13 +110,14 @@ def patch_convnet(dim=256, depth=2, squeeze_ratio=8):
     train, test = _data(10)
     model = PatchConvNet(dim, depth, squeeze_ratio)
     model(train[0][:1])  # makes the weights
+    model.built = True  # Keras cannot notice: its own __call__ was not entered
     steps = 313 * 50
     schedule = _warm_up_cosine(1e-3, steps, 0.15)
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    test_images = test[0][:128]
+    test_images = test[0][:16]  # a batch
 
     class TrainMonitor(keras.callbacks.Callback):
         """Every few epochs, look at the attention over test images."""
