@@ -1,0 +1,134 @@
+"""Does a classifier train as its script says? What tutorials break in silence, measured: `audit(model, (x, y))`.
+
+    from vattn_utils.audit import audit
+    audit(model, (x_train, y_train), test=(x_test, y_test), callbacks=callbacks, epochs=50, batch_size=128)
+
+or, for keras.io's examples as published: `python -m vattn_utils.audit --example keras-io-eanet`.
+
+A few images go through one training step and one prediction, with instruments at every layer (`watch`). No weight is
+changed. Each check of `audit_checks` is a function from what was handed over and measured to one `Finding`.
+"""
+
+import argparse
+import math
+import textwrap
+
+import keras
+
+from vattn_utils import data, training, upstream
+from vattn_utils.audit_checks import CHECKS, DEFECT, UNKNOWN, Finding
+from vattn_utils.watch import Case, read, untouched
+
+IMAGES = 16  # how many are looked at
+
+
+class AuditError(Exception):
+    """There are defects; `findings` holds them."""
+
+    def __init__(self, findings):
+        self.findings = findings
+        super().__init__("; ".join(f"{f.check}: {f.found} {f.advice}".strip() for f in findings))
+
+
+def audit(
+    model,
+    dataset,
+    recipe=None,
+    *,
+    test=None,
+    validation_data=None,
+    callbacks=(),
+    schedule=None,
+    epochs=None,
+    batch_size=32,
+    steps_per_epoch=None,
+    show=True,
+    raise_on_defect=False,
+):
+    """Measure what is wrong with how `model` is about to be trained, and print a table.
+
+    Args:
+        model: a Keras 3 classifier with one input and one output `(B, classes)`, as it is before `fit`: compiled, or
+            not, if there is a recipe. If it has no weights yet, it is built; nothing else of it changes.
+        dataset: what it is trained on: `(x, y)` arrays, a `data.Dataset` (its test images are then `test`), or
+            anything that yields batches `(x, y)`, whose first is looked at. x: `(N, ...)` as the model takes it; y:
+            labels `(N,)` or `(N, 1)`, or rows `(N, classes)`.
+        recipe: the `training.Recipe` that was intended. It says how long, augments the images (uint8, with integer
+            labels), and is compared with the optimizer; a model that is not compiled is compiled by it.
+        test: `(x, y)` or x, the images that training must not see.
+        validation_data, callbacks, epochs, batch_size, steps_per_epoch: what `fit` is going to be given.
+        schedule: the learning rate schedule that was intended, a function of the step.
+        show: whether the table is printed.
+        raise_on_defect: raise AuditError if any verdict is "defect".
+
+    Returns a list of `Finding`, one a check. Raises ValueError if the model is neither compiled nor has a recipe.
+    """
+    if not (model.compiled or recipe):
+        raise ValueError("the model is not compiled, so there is no loss and no optimizer; compile it or give a recipe")
+    if isinstance(dataset, data.Dataset):
+        test = (dataset.x_test, dataset.y_test) if test is None else test
+        dataset = (dataset.x_train, dataset.y_train)
+    x, y, labels, batches = _first(dataset)
+    if recipe:
+        epochs, batch_size = recipe.epochs, recipe.batch_size
+    steps = steps_per_epoch or batches or math.ceil(len(labels) / batch_size)
+    case = Case(model, x, y, labels, recipe, test, validation_data, list(callbacks), schedule, epochs, steps)
+    if not model.built:
+        model(x[:1])
+    with untouched(model):
+        if not model.compiled:
+            training.compile_model(model, recipe, steps)
+        case.optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        case.measure()
+        findings = [_run(check, case) for check in CHECKS]
+    if show:
+        print(table(findings))
+    defects = [finding for finding in findings if finding.verdict == DEFECT]
+    if raise_on_defect and defects:
+        raise AuditError(defects)
+    return findings
+
+
+def table(findings):
+    """The findings as text: check, verdict, what was found and, behind an arrow, the way out."""
+    width = max(len(finding.check) for finding in findings)
+    lines = []
+    for finding in findings:
+        margin = " " * (width + 15)
+        text = textwrap.wrap(finding.found, 118 - len(margin))
+        if finding.advice:
+            text += textwrap.wrap("-> " + finding.advice, 118 - len(margin), subsequent_indent="   ")
+        lines.append(f"{finding.check:{width}}  {finding.verdict:11}  {text[0]}")
+        lines += [margin + line for line in text[1:]]
+    return "\n".join(lines)
+
+
+def _run(check, case):
+    try:
+        return check(case)
+    except Exception as error:  # a model nobody thought of: the other checks still have something to say
+        return Finding(check.__name__.replace("_", " "), UNKNOWN, f"the check itself failed: {error!r}")
+
+
+def _first(dataset):
+    """(images, labels, all labels at hand, batches in an epoch or None) of what may stand for a data set."""
+    batches = None
+    if not isinstance(dataset, (tuple, list)):
+        batches = len(dataset) if hasattr(dataset, "__len__") else None
+        dataset = dataset[0] if isinstance(dataset, keras.utils.PyDataset) else next(iter(dataset))
+    x, y = (read(part) for part in dataset[:2])
+    return x[:IMAGES], y[:IMAGES], y, batches
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m vattn_utils.audit", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--example", required=True, choices=upstream.EXAMPLES, help="a published page, as it is")
+    options = parser.parse_args(arguments)
+    for example in upstream.build(options.example):
+        findings = audit(example.model, example.data, **example.given, show=False)
+        defects = sum(finding.verdict == DEFECT for finding in findings)
+        print(f"\n{options.example}: {example.name}, {defects} defects in {len(findings)} checks\n\n{table(findings)}")
+
+
+if __name__ == "__main__":
+    main()
