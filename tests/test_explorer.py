@@ -74,6 +74,12 @@ def test_images_and_evidence_are_there_as_they_are(pictures):
     assert about["images"][2]["caption"].startswith("day; predicted: ")
 
 
+def test_a_model_without_evidence_has_no_view_of_it(pictures):
+    about, arrays = unpacked(explorer.explorer(tiny_model(eanet, "keras-io"), pictures).html)
+    assert about["evidence"] is False
+    assert "evidence" not in arrays
+
+
 def test_without_labels_the_evidence_is_for_the_predicted_class(pictures):
     model = model_of("vit")
     about, _ = unpacked(explorer.explorer(model, pictures).html)

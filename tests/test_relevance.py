@@ -191,12 +191,12 @@ def test_a_label_for_every_image_is_asked_for(pictures):
 @pytest.fixture(scope="module")
 def compared():
     random = np.random.default_rng(2)
-    pictures = random.integers(0, 256, (12, 8, 8, 3), dtype="uint8")
-    masks = np.zeros((12, 8, 8), bool)
+    pictures = random.integers(0, 256, (24, 8, 8, 3), dtype="uint8")
+    masks = np.zeros((24, 8, 8), bool)
     masks[:, 2:5, 2:6] = True
     model = made("vit, pooling")
     before = model.get_weights()
-    found = comparison.compare(model, pictures, np.arange(12) % 5, masks, mosaics=6)
+    found = comparison.compare(model, pictures, np.arange(24) % 5, masks, mosaics=6)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     return found

@@ -70,7 +70,8 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
     layers = attention.maps(model, images)
     mixing = [layer for layer in layers if layer.kind == "self"]
     rollout = attention.rollout(mixing) if mixing else None
-    evidence = np.asarray(relevance.evidence(model, images, classes), "float32")
+    found = "evidence" in relevance.methods(model)
+    evidence = relevance.evidence(model, images, classes).astype("float32") if found else None
 
     captions = []
     for label, found, share in zip(classes, predicted, probabilities.max(axis=-1), strict=True):
@@ -82,15 +83,17 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
         "size": images.shape[1:3],
         "images": captions,
         "classes": names if any(layer.kind == "pooling" and layer.weights.shape[2] > 1 for layer in layers) else None,
-        "signed": bool(evidence.min() < 0),
+        "evidence": evidence is not None,
+        "signed": evidence is not None and bool(evidence.min() < 0),
         "layers": [],
     }
     arrays = {
         "images": np.clip(np.rint(images), 0, 255).astype("uint8"),
-        "evidence": evidence.reshape(len(images), -1),
         "attention": _colours(ATTENTION),
         "signed": _colours(SIGNED),
     }
+    if evidence is not None:
+        arrays["evidence"] = evidence.reshape(len(images), -1)
     for name, layer in enumerate(layers):
         about["layers"].append(_described(str(name), layer))
         arrays |= _quantised(str(name), layer)
@@ -104,7 +107,7 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
         "layers": [fingerprint.of_array(layer.weights) for layer in layers],
         "slot_maps": [fingerprint.of_array(layer.slot_maps) for layer in layers if layer.slot_maps is not None],
         "rollout": fingerprint.of_array(rollout) if rollout is not None else None,
-        "evidence": fingerprint.of_array(evidence),
+        "evidence": fingerprint.of_array(evidence) if evidence is not None else None,
     }
     html = _page(about, arrays)
     _check_size(len(html.encode()), len(_page(about, {}).encode()), len(images))
