@@ -12,7 +12,7 @@ from vattn_utils import attention
 from vattn_utils.data import check_images
 from vattn_utils.gradients import gradient
 
-BATCH = 64  # images in the model at once
+BATCH = 128  # images in the model at once
 
 
 def logits(model, images, batch_size=256):
@@ -70,12 +70,15 @@ def integrated_gradients(model, images, labels, baseline=None, steps=32, batch_s
         baseline: an image `(H, W, 3)` or a colour; None means the mean colour that the model subtracts.
         steps: points on the way.
     """
-    images = np.asarray(images, "float32")
-    baseline = np.broadcast_to(np.asarray(model.mean if baseline is None else baseline, "float32"), images.shape)
-    total = np.zeros_like(images)
-    for share in (np.arange(steps) + 0.5) / steps:
-        total += input_gradients(model, baseline + share * (images - baseline), labels, batch_size)
-    return total / steps * (images - baseline)
+    images, found = np.asarray(images, "float32"), []
+    baseline = np.asarray(model.mean if baseline is None else baseline, "float32")
+    shares = ((np.arange(steps) + 0.5) / steps).astype("float32").reshape(-1, 1, 1, 1, 1)
+    for part, classes in _batches(images, labels, max(1, batch_size // steps)):
+        way = part - baseline
+        points = baseline + shares * way  # (steps, b, H, W, 3)
+        slopes = input_gradients(model, points.reshape(-1, *part.shape[1:]), np.tile(classes, steps), batch_size)
+        found.append(slopes.reshape(points.shape).mean(axis=0) * way)
+    return np.concatenate(found)
 
 
 def to_grid(values, grid):
@@ -195,15 +198,16 @@ def grad_cam(model, images, labels, seed=0):
 
 def occlusion(model, images, labels, seed=0):
     """What the class's logit loses when a patch has the images' mean colour (Zeiler and Fergus 2014, section 4.2)."""
-    images = np.asarray(images, "float32")
+    images, found = np.asarray(images, "float32"), []
     down, across = (_cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
-    colour, own = images.mean(axis=(0, 1, 2)), (np.arange(len(labels)), labels)
-    before = logits(model, images)[own]
-    fall = np.empty((len(images), *model.grid), "float32")
-    for row, column in np.ndindex(*model.grid):
-        hole = np.outer(down[row], across[column])[..., None]  # (H, W, 1), 1 where the patch is
-        fall[:, row, column] = before - logits(model, images + hole * (colour - images))[own]
-    return fall
+    holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
+    colour = images.mean(axis=(0, 1, 2))
+    for part, classes in _batches(images, labels, max(1, BATCH // len(holes))):
+        hidden = part + holes * (colour - part)  # (N, b, H, W, 3): each patch of each image covered
+        after = logits(model, hidden.reshape(-1, *part.shape[1:])).reshape(len(holes), len(part), -1)
+        own = np.arange(len(part)), classes
+        found.append((logits(model, part)[own] - after[:, own[0], own[1]]).T)
+    return np.concatenate(found).reshape(-1, *model.grid)
 
 
 METHODS = {

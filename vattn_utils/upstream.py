@@ -4,8 +4,8 @@ Written anew from what the pages do; sizes and settings are theirs. Nothing here
 forms are the variants "keras-io" of `vit`, `eanet` and `patch_convnet`.
 
 - EANet: https://keras.io/examples/vision/eanet/ (the port to Keras 3 of 2023).
-- ViT: https://keras.io/examples/vision/image_classification_with_vision_transformer/ as it stood until 2026; since
-  keras-io's pull request 2379 tokens are as wide as all heads together.
+- ViT: https://keras.io/examples/vision/image_classification_with_vision_transformer/ with tokens as wide
+  as one head; keras-io's pull request 2379 makes them as wide as all heads together.
 - ViT for small data sets: https://keras.io/examples/vision/vit_small_ds/, its plain ViT, for the schedule.
 - PatchConvNet: https://keras.io/examples/vision/patch_convnet/, which was never ported: it needs TensorFlow Addons.
   This is it in Keras 3 word for word, but for the class token (see `AttentionPooling`).
