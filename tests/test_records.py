@@ -187,7 +187,7 @@ def test_tensorboard_reads_the_history_written_beside_a_record(copy):
     records.write_events(record)
     records.write_events(record)  # replaces what it wrote
     assert [path.name for path in (record.path / "tensorboard").iterdir()] == ["events.out.tfevents"]
-    log = EventAccumulator(str(record.path / "tensorboard"))
+    log = EventAccumulator(str(record.path / "tensorboard"), size_guidance={"tensors": 0})
     log.Reload()
     assert set(log.Tags()["tensors"]) == set(record.history)
     (event,) = log.Tensors("val_accuracy")
@@ -200,7 +200,7 @@ def test_what_tensorboard_shows_of_a_shipped_record_is_its_history():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for record in records.load_all(ROOT / "records"):
-        log = EventAccumulator(str(record.path / "tensorboard"))
+        log = EventAccumulator(str(record.path / "tensorboard"), size_guidance={"tensors": 0})
         log.Reload()
         assert set(log.Tags()["tensors"]) == set(record.history), record.name
         for name, values in record.history.items():

@@ -232,7 +232,8 @@ class TokenClassifier(Classifier):
             return ops.mean(tokens, axis=1)
         if self.pooling == "flatten":
             return ops.reshape(tokens, (-1, tokens.shape[1] * tokens.shape[2]))
+        if attention is None:
+            return self.sequence_pooling(tokens, perturbation=perturbation)
         pooled, weights = self.sequence_pooling(tokens, return_attention=True, perturbation=perturbation)
-        if attention is not None:
-            attention.append(weights)
+        attention.append(weights)
         return pooled

@@ -320,9 +320,11 @@ class PatchConvNet(Classifier):
 
     def classify(self, tokens, training=None, attention=None, perturbation=None):
         """The trunk's patches to logits `(B, num_classes)`."""
-        x, weights = self.attention_pooling(
-            tokens, training=training, return_attention=True, perturbation=perturbation
-        )  # (B, K, dim), (B, 1, K, 1 + N)
-        if attention is not None:
+        watched = attention is not None
+        x = self.attention_pooling(
+            tokens, training=training, return_attention=watched, perturbation=perturbation
+        )  # (B, K, dim)
+        if watched:
+            x, weights = x
             attention.append(weights)
         return self.logits(x if self.queries == "per-class" else x[:, 0])
