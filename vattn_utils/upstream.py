@@ -217,8 +217,8 @@ class Trunk(layers.Layer):
 class AttentionPooling(layers.Layer):
     """One class token attends to itself and all patches, and is classified: `(B, N, dim)` to `(B, 10)`.
 
-    The page's class token is a bare TensorFlow variable. Keras 2 trained it; Keras 3 would not know of it. So that what is
-    found here was there, it is a weight.
+    The page's class token is a bare TensorFlow variable. Keras 2 trained it; Keras 3 would not know of it. So that
+    what is found here was there, it is a weight.
     """
 
     def __init__(self, dim):
