@@ -106,7 +106,7 @@ def test_stderr_is_refused(notebook, path):
 
 
 @pytest.mark.parametrize(
-    "text", ["/home/me/a.png", "file:///tmp/x", "in '/work/me'", "/root/.keras", r"C:\Users\me", "/Users/me"]
+    "text", ["/home/me/a.png", "file:///tmp/x", "in '/home/me'", "/root/.keras", r"C:\Users\me", "/Users/me"]
 )
 def test_path_of_a_machine_is_refused(notebook, path, text):
     notebook.cells[2].outputs = [new_output("display_data", data={"text/html": f"<b>{text}</b>"})]
@@ -114,7 +114,7 @@ def test_path_of_a_machine_is_refused(notebook, path, text):
     assert "is a path of one machine" in problems(notebook, path)
 
 
-@pytest.mark.parametrize("text", ["https://example.org/tmp/x", "attention/work/", "src/root/x", "the /home page"])
+@pytest.mark.parametrize("text", ["https://example.org/tmp/x", "attention/home/", "src/root/x", "the /home page"])
 def test_addresses_and_words_are_no_paths_of_a_machine(notebook, path, text):
     notebook.cells[2].outputs = [new_output("stream", text=text)]
     assert problems(notebook, path) == ""
