@@ -42,7 +42,7 @@ class Classifier(Configured, keras.Model):
         attention = [] if return_attention else None
         perturbations = perturbations or [None] * len(self.attention_layers)
         tokens = self.encode(images, training, attention, perturbations)
-        logits = self.classify(tokens, training, attention, perturbations[-1])
+        logits = self.classify(tokens, training, attention, perturbations[-1] if perturbations else None)
         return (logits, attention) if return_attention else logits
 
     def build(self, input_shape=None):

@@ -66,14 +66,16 @@ class ExternalAttention(Configured, layers.Layer):
         memory_slots: S, the number of slots in M_k and M_v.
         coefficient: how many times wider the attention is inside than dim; it multiplies the heads too.
         dropout: rate at which attention weights are dropped in training.
+        mixing: False takes the softmax over the slots instead, so that no token meets another: the ablation. What is
+            returned as slot maps is then A itself.
 
     Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the *slot maps* of shape
     `(B, N, heads, S)`: for each head and slot a distribution over the tokens. `double_normalise` turns them into A.
     """
 
-    def __init__(self, heads, memory_slots=64, coefficient=1, dropout=0.0, **kwargs):
+    def __init__(self, heads, memory_slots=64, coefficient=1, dropout=0.0, mixing=True, **kwargs):
         super().__init__(**kwargs)
-        self.remember(heads=heads, memory_slots=memory_slots, coefficient=coefficient, dropout=dropout)
+        self.remember(heads=heads, memory_slots=memory_slots, coefficient=coefficient, dropout=dropout, mixing=mixing)
         self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
 
     def build(self, input_shape):
@@ -97,7 +99,7 @@ class ExternalAttention(Configured, layers.Layer):
         self.inner_shape = (-1, input_shape[1], heads, width)
 
     def call(self, x, training=None, return_attention=False, perturbation=None):
-        slot_maps = ops.softmax(self.logits(x), axis=1)  # (B, N, heads, S)
+        slot_maps = ops.softmax(self.logits(x), axis=1 if self.mixing else -1)  # (B, N, heads, S)
         if perturbation is not None:
             slot_maps = slot_maps + perturbation
         attention = self.attention_dropout(double_normalise(slot_maps), training=training)
@@ -141,7 +143,7 @@ class EANet(TokenClassifier):
 
     Args:
         attention: "external", or "self" for the twin that differs in nothing else.
-        memory_slots, coefficient: of `ExternalAttention`.
+        memory_slots, coefficient, mixing: of `ExternalAttention`.
         head_dim: width of a head of self-attention; None means dim / heads.
         attention_dropout: rate at which attention weights are dropped in training.
         kwargs: the arguments of `TokenClassifier`.
@@ -156,6 +158,7 @@ class EANet(TokenClassifier):
         coefficient=1,
         head_dim=None,
         attention_dropout=0.0,
+        mixing=True,
         name="eanet",
         **kwargs,
     ):
@@ -164,7 +167,7 @@ class EANet(TokenClassifier):
         def make_attention():
             if attention == "self":
                 return SelfAttention(heads, head_dim, attention_dropout, name="attention")
-            return ExternalAttention(heads, memory_slots, coefficient, attention_dropout, name="attention")
+            return ExternalAttention(heads, memory_slots, coefficient, attention_dropout, mixing, name="attention")
 
         super().__init__(attention, make_attention, num_classes, heads=heads, name=name, **kwargs)
         self.remember(
@@ -173,6 +176,7 @@ class EANet(TokenClassifier):
             coefficient=coefficient,
             head_dim=head_dim,
             attention_dropout=attention_dropout,
+            mixing=mixing,
         )
 
 

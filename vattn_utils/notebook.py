@@ -48,7 +48,7 @@ PROFILES = {
     "full": "real CIFAR images, trained here from scratch with the recorded recipe.",
 }
 
-QUICK_IMAGES = 600  # what a chapter trains on in the quick profile
+QUICK_IMAGES = 400  # what a chapter trains on in the quick profile
 
 STYLE = {
     "figure.dpi": 100,

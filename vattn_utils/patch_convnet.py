@@ -235,6 +235,8 @@ class PatchConvNet(Classifier):
         mlp_dim, dropout: of `AttentionPooling`.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         queries: "single", or "per-class" for one query, one map and one score for each class.
+        pooling: "attention", or "mean" for the average of the normalised patches in its place: the ablation. There are
+            no maps then.
         share_trunk: one block applied `depth` times, as keras.io's example does by accident.
         resize_to: edge length the image is resized to first; None keeps it.
         mean, std: three floats each, in 0..255 units, which the input is normalised with.
@@ -254,6 +256,7 @@ class PatchConvNet(Classifier):
         dropout=0.0,
         drop_path=0.0,
         queries="single",
+        pooling="attention",
         share_trunk=False,
         resize_to=None,
         mean=CIFAR_MEAN,
@@ -263,11 +266,14 @@ class PatchConvNet(Classifier):
     ):
         super().__init__(name=name, **kwargs)
         check_choice("queries", queries, ("single", "per-class"))
+        check_choice("pooling", pooling, ("attention", "mean"))
+        if pooling == "mean" and queries != "single":
+            raise ValueError(f"pooling='mean' has no queries, but queries={queries!r}; use queries='single'")
         self.remember(
             num_classes=num_classes, image_size=image_size, dim=dim, depth=depth, strides=tuple(strides), block=block,
             squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, mlp_dim=mlp_dim, dropout=dropout,
-            drop_path=drop_path, queries=queries, share_trunk=share_trunk, resize_to=resize_to, mean=tuple(mean),
-            std=tuple(std),
+            drop_path=drop_path, queries=queries, pooling=pooling, share_trunk=share_trunk, resize_to=resize_to,
+            mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
         if edge % patch_size:
@@ -277,7 +283,7 @@ class PatchConvNet(Classifier):
             )
         self.patch_size = patch_size
         self.grid = (edge // patch_size, edge // patch_size)
-        self.attention_layers = [("pooling", 1)]
+        self.attention_layers = [("pooling", 1)] if pooling == "attention" else []
 
         self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
         self.stem = [
@@ -302,8 +308,11 @@ class PatchConvNet(Classifier):
             for index in range(1 if share_trunk else depth)
         ]
         self.trunk *= depth if share_trunk else 1
-        classes = num_classes if queries == "per-class" else 1
-        self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
+        if pooling == "mean":
+            self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
+        else:
+            classes = num_classes if queries == "per-class" else 1
+            self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
         if queries == "per-class":
             self.logits = PerClassLogits(dtype="float32", name="logits")
         else:
@@ -320,6 +329,8 @@ class PatchConvNet(Classifier):
 
     def classify(self, tokens, training=None, attention=None, perturbation=None):
         """The trunk's patches to logits `(B, num_classes)`."""
+        if self.pooling == "mean":
+            return self.logits(ops.mean(self.norm(tokens), axis=1))
         watched = attention is not None
         x = self.attention_pooling(
             tokens, training=training, return_attention=watched, perturbation=perturbation

@@ -14,6 +14,23 @@ from vattn_utils.attention import AttentionRecorder
 BUILDERS = {"vit": vit.build, "eanet": eanet.build, "patch_convnet": patch_convnet.build}
 
 
+def build(kind, dataset, variant, recipe, overrides=None):
+    """The untrained model of a run: for the classes and the statistics of `dataset`, under the recipe's precision."""
+    arguments = dict(variant=variant, num_classes=dataset.num_classes, **dataset.statistics(), **(overrides or {}))
+    return with_policy(recipe.precision, recipe.seed, lambda: BUILDERS[kind](**arguments))
+
+
+def with_policy(precision, seed, make):
+    """What `make()` returns under Keras' dtype policy `precision`, after all random generators were seeded."""
+    keras.utils.set_random_seed(seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return make()
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=None, root=None, watch=4):
     """Build, train, evaluate and record a model; what the command line and the chapters' full profile both do.
 
@@ -30,13 +47,7 @@ def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=N
     Returns the `records.Record`.
     """
     provenance = records.provenance(recipe.precision)
-    keras.utils.set_random_seed(recipe.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        model = BUILDERS[kind](variant, num_classes=dataset.num_classes, **dataset.statistics(), **(overrides or {}))
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = build(kind, dataset, variant, recipe, overrides)
     _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
     watched = Path(directory) / "attention.npz" if directory is not None else None
     recorder = AttentionRecorder(x_val[:watch], path=watched)

@@ -205,6 +205,7 @@ def compile_model(model, recipe, steps_per_epoch):
         ema_momentum=recipe.ema or 0.99,
     )
     optimizer.exclude_from_weight_decay(var_list=undecayed(model))
+    optimizer.build(model.trainable_variables)  # TensorFlow traces a step twice that makes variables
     model.compile(
         optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),

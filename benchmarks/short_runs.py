@@ -1,0 +1,231 @@
+"""Short runs, a few minutes each: what a defect costs, and what one part of a model buys.
+
+    python benchmarks/short_runs.py                       # the runs that are missing, one after the other
+    python benchmarks/short_runs.py mixing --list         # what there is and what is missing
+
+The arms of an experiment differ in what their names say and in nothing else: same images, same seeds, same recipe.
+Each finished run is one line of `results/<experiment>.jsonl`. A run that was interrupted goes on after its last whole
+epoch. CIFAR must be at hand (`$VATTN_DATA`).
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from vattn_utils import data, records, training, upstream
+from vattn_utils.train import build, with_policy
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def by_recipe(dataset, seed, directory, kind, variant="book", overrides=None, **changes):
+    """Train a model of the package by its recipe, with `changes`: `(model, history, what was done)`."""
+    recipe = training.recipe(kind, variant, seed=seed, precision="mixed_bfloat16", **changes)
+    model = build(kind, dataset, variant, recipe, overrides)
+    run = training.fit(model, dataset, recipe, directory)
+    return model, run.history, {"model": kind, "variant": variant, **dataclasses.asdict(recipe)}
+
+
+def by_script(dataset, seed, directory, epochs=10, batch_size=128, **mended):
+    """Train keras.io's EANet as its page does, at 4-pixel patches: `(model, history, what was done)`."""
+    keras.utils.set_random_seed(seed)
+    train, (x_val, y_val) = dataset.split(0.2, seed)
+    example = upstream.eanet(patch_size=4, data=(train, (dataset.x_test, dataset.y_test)), **mended)
+    x, y = example.data
+    history = _fit(example.model, directory, x, y, batch_size, epochs, (x_val, keras.utils.to_categorical(y_val, 100)))
+    done = {"model": "upstream.eanet", "precision": "float32", "seed": seed, "batch_size": batch_size}
+    return example.model, history, {**done, "epochs": epochs, "patch_size": 4, **mended}
+
+
+def by_tail(dataset, seed, directory, optimizer, weight_decay, name="patch_convnet-cifar10-book", epochs=5):
+    """Train a recorded model through the last tenth of a cosine from 1e-3: `(model, history, what was done)`."""
+    record = records.load(name)
+    model = with_policy("mixed_bfloat16", seed, record.model)
+    (x, y), (x_val, y_val) = dataset.split(record.recipe.validation, record.recipe.seed)
+    steps = math.ceil(len(x) / 128)
+    whole = keras.optimizers.schedules.CosineDecay(1e-3, 10 * epochs * steps)
+    begin = float(whole(9 * epochs * steps))
+    schedule = keras.optimizers.schedules.PolynomialDecay(begin, epochs * steps, 0.0, power=2)  # a cosine's foot
+    model.compile(
+        {"keras": keras.optimizers.AdamW, "addons": upstream.DecoupledAdamW}[optimizer](schedule, weight_decay),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    history = _fit(model, directory, x, y, 128, epochs, (x_val, y_val))
+    done = {"model": name, "precision": "mixed_bfloat16", "seed": seed, "batch_size": 128, "epochs": epochs}
+    return model, history, {**done, "learning_rate": begin, "optimizer": optimizer, "weight_decay": weight_decay}
+
+
+def _fit(model, directory, x, y, batch_size, epochs, validation):
+    journal = training.Journal(directory, report=True)
+    backup = keras.callbacks.BackupAndRestore(str(Path(directory) / "backup"), delete_checkpoint=False)
+    model.fit(x, y, batch_size, epochs, verbose=0, callbacks=[journal, backup], validation_data=validation)
+    return journal.history
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is compared: `train(dataset, seed, directory, **arm)` for each of `arms`, with each of `seeds`.
+
+    images: how many training images there are, those that are held out among them.
+    """
+
+    train: Callable
+    dataset: str
+    images: int
+    arms: dict
+    seeds: tuple = (0, 1, 2)
+
+
+def _arms(kind, arms, **common):
+    return {name: dict(kind=kind, overrides=overrides, **common) for name, overrides in arms.items()}
+
+
+SHORT = dict(epochs=5, validation=2000)
+EXPERIMENTS = {
+    # What the ports broke.
+    "clip": Experiment(
+        by_script,
+        "cifar100",
+        20_000,
+        {
+            "as published": dict(contrast_first=False, weight_decay=1e-4),
+            "contrast first": dict(contrast_first=True, weight_decay=1e-4),
+            "contrast first, decay 0.1": dict(contrast_first=True, weight_decay=0.1),
+        },
+        seeds=(0,),
+    ),
+    "last-epochs": Experiment(
+        by_tail,
+        "cifar10",
+        50_000,
+        {
+            "no decay": dict(optimizer="keras", weight_decay=0.0),
+            "Keras, 1e-4": dict(optimizer="keras", weight_decay=1e-4),
+            "TensorFlow Addons, 1e-4": dict(optimizer="addons", weight_decay=1e-4),
+        },
+        seeds=(0,),
+    ),
+    # What each part buys.
+    "mixing": Experiment(
+        by_recipe,
+        "cifar100",
+        20_000,
+        _arms(
+            "eanet",
+            {"external": {}, "external without mixing": {"mixing": False}, "self": {"attention": "self"}},
+            **SHORT,
+        ),
+    ),
+    "patch-convnet": Experiment(
+        by_recipe,
+        "cifar10",
+        20_000,
+        _arms(
+            "patch_convnet",
+            {"attention pooling": {}, "mean": {"pooling": "mean"}, "shared trunk": {"share_trunk": True}},
+            **SHORT,
+        ),
+    ),
+    "pooling": Experiment(
+        by_recipe,
+        "cifar100",
+        20_000,
+        _arms(
+            "vit",
+            {name: {"pooling": name} for name in ("sequence", "class", "mean")},
+            **SHORT,
+        ),
+    ),
+    # EANet against the transformer that its page holds against it, and against one with heads of the usual width.
+    "twins": Experiment(
+        by_recipe,
+        "cifar100",
+        50_000,
+        _arms(
+            "eanet",
+            {
+                "external": {"patch_size": 4},
+                "self, heads four times as wide": {"patch_size": 4, "attention": "self"},
+                "self": {"patch_size": 4, "attention": "self", "head_dim": None},
+            },
+            variant="keras-io",
+            epochs=10,
+        ),
+    ),
+}
+
+
+def run(name, arm, seed, state, results=RESULTS):
+    """Train one arm of one experiment with one seed, and add it to the results."""
+    experiment = EXPERIMENTS[name]
+    dataset = data.load(experiment.dataset).take(experiment.images)
+    directory = Path(state) / name / f"{arm.replace(' ', '-')}-{seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    provenance = records.provenance()
+    model, history, done = experiment.train(dataset, seed, directory, **experiment.arms[arm])
+    values = model.evaluate(
+        dataset.x_test, _like(model, dataset.y_test, dataset.num_classes), batch_size=500, verbose=0, return_dict=True
+    )
+    finished = {
+        "arm": arm,
+        "seed": seed,
+        "run": done,
+        "dataset": dataset.name,
+        "digest": dataset.digest,
+        "images": experiment.images,
+        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "history": history,
+        "test": values,
+        "provenance": {**provenance, "precision": done["precision"]},
+    }
+    path = Path(results) / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text() if path.exists() else ""
+    training.write_atomically(path, before + json.dumps(finished) + "\n")
+    shutil.rmtree(directory)
+    return finished
+
+
+def _like(model, labels, classes):
+    """Labels as the model's loss takes them."""
+    sparse = isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
+    return labels if sparse else keras.utils.to_categorical(labels, classes)
+
+
+def missing(name, results=RESULTS):
+    """The (arm, seed) of the experiment `name` that have no result, in the order in which they should be run."""
+    experiment, path = EXPERIMENTS[name], Path(results) / f"{name}.jsonl"
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    there = {(line["arm"], line["seed"]) for line in lines}
+    return [(arm, seed) for seed in experiment.seeds for arm in experiment.arms if (arm, seed) not in there]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python benchmarks/short_runs.py", description=__doc__.split("\n")[0])
+    parser.add_argument("experiments", nargs="*", default=[], help=f"of {', '.join(EXPERIMENTS)}; all if none is named")
+    parser.add_argument("--list", action="store_true", help="say what is missing and run nothing")
+    parser.add_argument("--state", type=Path, default=Path("_build/runs"), help="where unfinished runs are kept")
+    options = parser.parse_args(arguments)
+    unknown = set(options.experiments) - set(EXPERIMENTS)
+    if unknown:
+        parser.error(f"experiment {', '.join(sorted(unknown))} is not known; there are {', '.join(EXPERIMENTS)}")
+    for name in options.experiments or EXPERIMENTS:
+        left = missing(name)
+        total = len(EXPERIMENTS[name].arms) * len(EXPERIMENTS[name].seeds)
+        print(f"{name}: {total - len(left)} of {total} runs are there")
+        for arm, seed in left:
+            print(f"{name}: {arm}, seed {seed}" + (" is missing" if options.list else ""), flush=True)
+            if not options.list:
+                test = run(name, arm, seed, options.state)["test"]
+                print(f"{name}: {arm}, seed {seed}: test {', '.join(f'{k} {v:.4f}' for k, v in test.items())}")
+
+
+if __name__ == "__main__":
+    main()

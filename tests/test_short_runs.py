@@ -1,0 +1,82 @@
+"""The short runs: each way of training, on a handful of shapes, and what is written of it."""
+
+import json
+
+import pytest
+
+from benchmarks import short_runs
+from benchmarks.short_runs import EXPERIMENTS, Experiment, by_recipe, by_script, by_tail, main, missing, run
+
+TINY = {
+    "by-recipe": Experiment(
+        by_recipe,
+        "shapes10",
+        300,
+        {
+            name: dict(
+                kind="eanet",
+                overrides=dict(dim=8, depth=1, heads=2, memory_slots=4, mlp_dim=8, mixing=mixing),
+                epochs=1,
+                validation=100,
+                batch_size=100,
+            )
+            for name, mixing in (("with", True), ("without", False))
+        },
+        seeds=(0, 1),
+    ),
+    "by-script": Experiment(by_script, "shapes100", 300, {"tiny": dict(dim=8, depth=1, epochs=1)}, seeds=(0,)),
+    "by-tail": Experiment(
+        lambda dataset, *arguments, **arm: by_tail(dataset, *arguments, **arm, name="patch_convnet-shapes10-book"),
+        "shapes10",
+        5100,
+        {"tiny": dict(optimizer="addons", weight_decay=0.1, epochs=1)},
+        seeds=(0,),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(short_runs, "EXPERIMENTS", TINY)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_run_is_recorded_with_all_that_it_takes_to_repeat_it(name, tmp_path):
+    arm = next(iter(TINY[name].arms))
+    run(name, arm, 0, tmp_path / "state", tmp_path)
+    (line,) = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+    found = json.loads(line)
+    assert (found["arm"], found["seed"], found["images"]) == (arm, 0, TINY[name].images)
+    assert len(found["history"]["val_accuracy"]) == 1
+    assert 0 <= found["test"]["accuracy"] <= 1
+    assert found["parameters"] > 0
+    assert found["run"]["precision"] == found["provenance"]["precision"]
+    assert missing(name, tmp_path) == [(a, s) for s in TINY[name].seeds for a in TINY[name].arms if (a, s) != (arm, 0)]
+    assert not any((tmp_path / "state" / name).iterdir())
+
+
+def test_what_is_missing_is_listed_seed_by_seed_and_run(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(short_runs, "run", lambda *what: asked.append(what[:3]) or {"test": {"accuracy": 0.5}})
+    monkeypatch.setattr(short_runs, "missing", lambda name: missing(name, tmp_path))
+    main(["by-recipe", "--list"])
+    assert capsys.readouterr().out.splitlines() == [
+        "by-recipe: 0 of 4 runs are there",
+        "by-recipe: with, seed 0 is missing",
+        "by-recipe: without, seed 0 is missing",
+        "by-recipe: with, seed 1 is missing",
+        "by-recipe: without, seed 1 is missing",
+    ]
+    assert not asked
+    main(["by-recipe"])
+    assert asked == [("by-recipe", arm, seed) for seed in (0, 1) for arm in ("with", "without")]
+    with pytest.raises(SystemExit):
+        main(["resnet"])
+    assert "resnet is not known; there are by-recipe" in capsys.readouterr().err
+
+
+def test_the_arms_of_an_experiment_differ_in_what_is_compared_only():
+    for experiment in EXPERIMENTS.values():
+        keys = [set(arm) for arm in experiment.arms.values()]
+        assert all(key == keys[0] for key in keys)
+        assert len(experiment.arms) >= 2
