@@ -490,6 +490,28 @@ def test_all_published_examples_are_tested():
     assert set(TINY) == set(upstream.EXAMPLES)
 
 
+def test_the_mends_of_an_example_mend_what_they_say():
+    (published, _), (mended, _) = (
+        (audit(example.model, example.data, show=False, **example.given), example)
+        for example in (
+            upstream.eanet("external", 8, 16, 1, 2, 2),
+            upstream.eanet("external", 8, 16, 1, 2, 2, contrast_first=True, weight_decay=0.1),
+        )
+    )
+    defects = [{f.check for f in findings if f.verdict == "defect"} for findings in (published, mended)]
+    assert defects == [DECAY | {"input range"}, {"decay groups"}]
+
+
+def test_the_decay_of_tensorflow_addons_does_not_ask_the_learning_rate():
+    decayed = {}
+    for rule in (keras.optimizers.AdamW, upstream.DecoupledAdamW):
+        weight = keras.Variable([2.0])
+        optimizer = rule(0.1, weight_decay=0.01)
+        optimizer.apply([keras.ops.zeros(1)], [weight])
+        decayed[rule] = float(weight.value[0])
+    np.testing.assert_allclose([*decayed.values()], [2 * (1 - 0.1 * 0.01), 2 * (1 - 0.01)], rtol=1e-6)
+
+
 def test_an_unknown_example_is_refused_with_those_that_exist(capsys):
     with pytest.raises(SystemExit):
         command.main(["--example", "keras-io-resnet"])

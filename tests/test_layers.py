@@ -55,6 +55,17 @@ def test_external_attention_equals_its_numpy_reference_folded_or_not(tokens, ran
     np.testing.assert_allclose(np.array(found), expected, atol=1e-5)
 
 
+def test_without_mixing_external_attention_treats_each_token_by_itself(tokens, random):
+    changed = np.concatenate([tokens[:, :1], random.normal(size=tokens[:, 1:].shape).astype("float32")], axis=1)
+    first = {}
+    for mixing in (True, False):
+        attention = ExternalAttention(heads=2, memory_slots=3, mixing=mixing)
+        before, weights = attention(tokens, return_attention=True)
+        np.testing.assert_allclose(np.sum(weights, axis=1 if mixing else -1), 1, atol=1e-5)
+        first[mixing] = np.abs(np.array(attention(changed))[:, 0] - np.array(before)[:, 0]).max()
+    assert first[False] < 1e-6 < 1e-4 < first[True]
+
+
 def test_biases_of_query_and_memory_key_cannot_change_external_attention(tokens, random):
     layer = ExternalAttention(heads=2, memory_slots=4)
     before = np.array(layer(tokens))

@@ -147,6 +147,16 @@ def test_share_trunk_applies_one_block_as_often_as_the_depth_says(pictures):
     assert trainable(shared) < trainable(tiny_model(patch_convnet))
 
 
+def test_mean_pooling_averages_the_patches_and_has_no_maps(pictures):
+    model = tiny_model(patch_convnet, pooling="mean")
+    logits, maps = model(pictures, return_attention=True)
+    assert maps == model.attention_layers == []
+    patches = np.array(model.norm(model.encode(pictures)))
+    np.testing.assert_allclose(np.array(model.logits(patches.mean(axis=1))), np.array(logits), atol=1e-5)
+    with pytest.raises(ValueError, match="pooling='mean' has no queries"):
+        tiny_model(patch_convnet, pooling="mean", queries="per-class")
+
+
 def test_dropout_drops_in_training_and_not_at_inference(pictures):
     model = tiny_model(patch_convnet, "keras-io", dropout=0.5)
     np.testing.assert_array_equal(np.array(model(pictures)), np.array(model(pictures)))

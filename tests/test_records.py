@@ -113,6 +113,11 @@ def test_an_unknown_record_lists_those_that_exist(root):
         records.load("vit-tiny-book", root)
 
 
+def test_measurements_that_do_not_exist_are_refused_with_those_that_do():
+    with pytest.raises(RecordError, match="no measurements 'speed' in "):
+        records.measured("speed")
+
+
 def test_a_record_that_could_not_be_written_leaves_nothing_and_keeps_the_old_one(copy, tiny, monkeypatch):
     before = (copy / "eanet-tiny-book" / "record.json").read_text()
     monkeypatch.setattr(training, "evaluate", lambda *_: 1 / 0)

@@ -136,6 +136,20 @@ def load_all(root=None):
     return [load(path.parent.name, root) for path in sorted(root.glob("*/record.json"))]
 
 
+def measured(name):
+    """What `benchmarks/results/<name>.jsonl` holds: short runs or measurements, a dict each, in their order.
+
+    Raises `RecordError` if there is no such file.
+    """
+    here = Path(__file__).resolve().parent
+    root = here.parent / "benchmarks" / "results"
+    path = (root if root.is_dir() else here / "measured") / f"{name}.jsonl"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
+        raise RecordError(f"no measurements {name!r} in {path.parent}; there are: {known}")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def write(name, model, dataset, variant, recipe, run, provenance, attention=None, root=None):
     """Record a finished run, evaluated on the dataset's test images, under `root`/`name`.
 

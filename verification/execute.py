@@ -224,8 +224,8 @@ def resident_bytes(process: psutil.Process) -> int:
         return 0
 
 
-# Run by the kernel before the first cell: notes every file of the book and of the records that is opened to be read,
-# and every folder of theirs that is looked through.
+# Run by the kernel before the first cell: notes every file of the book, the records and the measurements that is opened
+# to be read, and every folder of theirs that is looked through.
 READS = """
 import os, sys
 def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), os=os):
@@ -244,7 +244,7 @@ def kernel_environment(cwd, profile):
     """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out.
 
     Any other profile than the published one sees a copy of the records, so that no quick run can overwrite them.
-    Yields a function that returns the files and folders in `cwd`/book and `cwd`/records that the kernel has read.
+    Yields a function that returns the files and folders in `cwd`/book, records and benchmarks that the kernel has read.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +252,7 @@ def kernel_environment(cwd, profile):
         (settings / "startup").mkdir(parents=True)
         # its log says how the kernel is connected, which nobody asked
         (settings / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
-        folders = tuple(str(cwd / name) for name in ("book", "records"))
+        folders = tuple(str(cwd / name) for name in ("book", "records", "benchmarks"))
         (settings / "startup" / "reads.py").write_text(READS.format(log=str(log), folders=folders))
         os.environ.pop("VATTN_PROFILE", None)
         os.environ.update(IPYTHONDIR=folder, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")
