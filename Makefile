@@ -13,13 +13,18 @@ RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 BUILD := $(VENV)/bin/jupyter-book build --all -W -n --keep-going
 
-# Of every program started here: TensorFlow keeps its log to itself.
+# Of every program started here: TensorFlow keeps its log to itself, and NumPy's BLAS to one thread, as several of them
+# wait for one another where something else runs too.
 export TF_CPP_MIN_LOG_LEVEL := 3
+export OPENBLAS_NUM_THREADS := 1
+
+# Two files of tests, or two chapters, at a time.
+TWO := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab links clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab backends links clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -65,11 +70,11 @@ stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; si
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
-	@$(PYTEST) tests --ignore=tests/book --ignore=tests/browser
+	@TF_NUM_INTRAOP_THREADS=1 $(PYTEST) $(TWO) tests --ignore=tests/book --ignore=tests/browser
 
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
 	@echo "Step 4 of 6, chapters: every committed output against a fresh execution"
-	@$(PYTEST) --nbval book
+	@$(PYTEST) $(TWO) --nbval book
 
 quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
 	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
@@ -94,6 +99,9 @@ mutations: $(READY) ## plant deliberate faults in copies; every one must be caug
 
 colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest and the newest versions (takes long)
 	@$(PYTEST) tests/colab
+
+backends: $(READY) ## the package's tests on JAX and torch, and its maps against Captum's and pytorch-grad-cam's (takes long)
+	@$(RUN) -m tests.backends
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
 	@$(RUN) -m verification.links --external

@@ -1,5 +1,6 @@
 import http.server
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -77,6 +78,31 @@ def test_a_batch_gives_what_a_loop_gives(module, pictures):
         alone = attention.maps(model, pictures[index : index + 1])
         for one, many in zip(alone, together, strict=True):
             np.testing.assert_allclose(one.weights[0], many.weights[index], atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [vit, eanet, patch_convnet])
+def test_maps_batch_by_batch_are_the_maps(module, pictures):
+    model = tiny_model(module)
+    together = attention.maps(model, pictures)
+    parts = list(attention.batches(model, pictures, batch_size=3))
+    assert [len(layers[0].weights) for layers in parts] == [3, 1]
+    for place, layer in enumerate(together):
+        for name in ("weights", "slot_maps") if layer.kind == "external" else ("weights",):
+            joined = np.concatenate([getattr(layers[place], name) for layers in parts])
+            np.testing.assert_allclose(joined, getattr(layer, name), atol=1e-6)
+
+
+def test_memory_of_maps_batch_by_batch_is_bounded_by_the_batch(random):
+    model = tiny_model(vit)
+    peaks = []
+    for count in (32, 128):
+        images = random.integers(0, 256, (count, 8, 8, 3), dtype="uint8")
+        tracemalloc.start()
+        for _ in attention.batches(model, images, batch_size=16):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_one_map_for_each_class_with_per_class_queries(pictures):

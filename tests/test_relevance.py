@@ -72,6 +72,7 @@ def test_every_method_that_is_defined_gives_finite_maps_on_the_grid_and_repeats(
         found = relevance.METHODS[method](model, pictures, LABELS)
         assert found.shape == (4, *model.grid), method
         assert np.isfinite(found).all(), method
+        assert np.ptp(found) > 0, method
         np.testing.assert_array_equal(found, relevance.METHODS[method](model, pictures, LABELS), err_msg=method)
 
 

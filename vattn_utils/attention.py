@@ -61,16 +61,38 @@ def maps(model, images, batch_size=64):
 
     Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model.
     """
+    whole = None
+    for start, layers in zip(range(0, len(images), batch_size), batches(model, images, batch_size), strict=True):
+        whole = whole or [_room_for(len(images), layer) for layer in layers]
+        for room, layer in zip(whole, layers, strict=True):
+            room.weights[start : start + batch_size] = layer.weights
+            if layer.slot_maps is not None:
+                room.slot_maps[start : start + batch_size] = layer.slot_maps
+    return whole
+
+
+def _room_for(count, layer):
+    """Like `layer`, for `count` images, with nothing in it."""
+    weights, slot_maps = (
+        None if array is None else np.empty((count, *array.shape[1:]), "float32")
+        for array in (layer.weights, layer.slot_maps)
+    )
+    return dataclasses.replace(layer, weights=weights, slot_maps=slot_maps)
+
+
+def batches(model, images, batch_size=64):
+    """What `maps` returns, batch by batch: for more images than fit into memory as maps.
+
+    Memory is bounded by the batch. Yields a list of `AttentionMap`, in order of depth, for each batch of images.
+    """
     check_images(images, model.image_size)
-    batches = []
     for start in range(0, len(images), batch_size):
         _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
-        batches.append([ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention])
-    layers = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    return [
-        _external(weights, model.grid) if kind == "external" else AttentionMap(kind, weights, model.grid, prefix)
-        for (kind, prefix), weights in zip(model.attention_layers, layers, strict=True)
-    ]
+        arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]
+        yield [
+            _external(array, model.grid) if kind == "external" else AttentionMap(kind, array, model.grid, prefix)
+            for (kind, prefix), array in zip(model.attention_layers, arrays, strict=True)
+        ]
 
 
 def _external(slot_maps, grid):

@@ -201,14 +201,17 @@ class TokenClassifier(Classifier):
         if pooling == "sequence":
             self.attention_layers = [*self.attention_layers, ("pooling", 0)]
 
-    def encode(self, images, training=None, attention=None, perturbations=None):
-        """Images `(B, H, W, 3)`, 0 to 255, to what the last block gives, `(B, prefix_tokens + N, dim)`."""
+    def encode(self, images, training=None, attention=None, perturbations=None, until=None):
+        """Images `(B, H, W, 3)`, 0 to 255, to what the last block gives, `(B, prefix_tokens + N, dim)`.
+
+        until: the block to stop before, as in a slice; None stops before none.
+        """
         x = self.tokens(self.preprocessing(images))  # (B, N, dim)
         if self.pooling == "class":
             x = self.class_token(x)  # (B, 1 + N, dim)
         x = self.drop(self.positions(x), training=training)
         watched = attention is not None
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[:until]):
             perturbation = perturbations[index] if perturbations else None
             x = block(x, training=training, return_attention=watched, perturbation=perturbation)
             if watched:

@@ -15,7 +15,7 @@ from vattn_utils.attention import to_image_size
 from vattn_utils.layers import check_choice
 
 FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
-SANITY = 32  # images for which maps are made again, with another label and with other weights
+SANITY = 16  # images for which maps are made again, with another label and with other weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -186,11 +186,21 @@ def path_gradient(model, images, labels, seed=0):
 
 
 def grad_cam(model, images, labels, seed=0):
-    """Grad-CAM on the last block's tokens (Selvaraju et al. 2017, equations 1 and 2), class tokens left out."""
-    found = []
+    """Grad-CAM on the last block's tokens (Selvaraju et al. 2017, equations 1 and 2), class tokens left out.
+
+    Where a class token answers, nobody reads the patches that the last block gives: there those that it takes are used.
+    """
+    found, last = [], model.blocks[-1:] if model.pooling == "class" else []
+    until = {"until": -1} if last else {}
+
+    def answer(tokens):
+        for block in last:
+            tokens = block(tokens, training=False)
+        return model.classify(tokens, training=False)
+
     for part, classes in _batches(images, labels, BATCH):
-        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), training=False))
-        (slope,) = gradient(lambda x, y=classes: _sum_logits(model.classify(x, training=False), y), [tokens])
+        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), training=False, **until))
+        (slope,) = gradient(lambda x, y=classes: _sum_logits(answer(x), y), [tokens])
         tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
         found.append(np.maximum((slope.mean(axis=1, keepdims=True) * tokens).sum(axis=-1), 0))
     return np.concatenate(found).reshape(-1, *model.grid)
@@ -201,13 +211,12 @@ def occlusion(model, images, labels, seed=0):
     images, found = np.asarray(images, "float32"), []
     down, across = (_cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
     holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
-    colour = images.mean(axis=(0, 1, 2))
+    colour, before = images.mean(axis=(0, 1, 2)), logits(model, images)[np.arange(len(images)), labels]
     for part, classes in _batches(images, labels, max(1, BATCH // len(holes))):
         hidden = part + holes * (colour - part)  # (N, b, H, W, 3): each patch of each image covered
         after = logits(model, hidden.reshape(-1, *part.shape[1:])).reshape(len(holes), len(part), -1)
-        own = np.arange(len(part)), classes
-        found.append((logits(model, part)[own] - after[:, own[0], own[1]]).T)
-    return np.concatenate(found).reshape(-1, *model.grid)
+        found.append(after[:, np.arange(len(part)), classes].T)
+    return (before[:, None] - np.concatenate(found)).reshape(-1, *model.grid)
 
 
 METHODS = {
