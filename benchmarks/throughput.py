@@ -1,0 +1,67 @@
+"""How fast each model trains on this machine: images a second, upstream's architectures beside the book's.
+
+    python benchmarks/throughput.py            # a few minutes; writes results/throughput.jsonl
+
+One line a model: the median over single steps, augmentation included, of the model in training by its recipe. The
+models take turns, so that whatever else the machine does meets all of them alike. CIFAR must be at hand.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+
+from vattn_utils import data, records, training
+from vattn_utils.train import BUILDERS, build
+
+RESULT = Path(__file__).parent / "results" / "throughput.jsonl"
+DATA = {"vit": "cifar100", "eanet": "cifar100", "patch_convnet": "cifar10"}
+
+
+def stepper(kind, variant, precision):
+    """A function that trains the model on its next batch, and the number of images in a batch."""
+    recipe = training.recipe(kind, variant, precision=precision, epochs=1)
+    dataset = data.load(DATA[kind])
+    model = build(kind, dataset, variant, recipe)
+    (x, y), _ = dataset.split(recipe.validation, recipe.seed)
+    batches = training.Batches(x, y, dataset.num_classes, recipe)
+    training.compile_model(model, recipe, len(batches))
+    indices = itertools.cycle(range(len(batches)))
+    return lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python benchmarks/throughput.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=20, help="of each model that are timed")
+    parser.add_argument("--models", nargs="*", default=list(BUILDERS), choices=BUILDERS)
+    parser.add_argument("--variants", nargs="*", default=["keras-io", "book"])
+    parser.add_argument("--precision", default="mixed_bfloat16", choices=("float32", "mixed_bfloat16"))
+    parser.add_argument("--result", type=Path, default=RESULT)
+    options = parser.parse_args(arguments)
+    provenance = records.provenance(options.precision)
+    models = {
+        (kind, variant): stepper(kind, variant, options.precision)
+        for kind in options.models
+        for variant in options.variants
+    }
+    for step, _ in models.values():
+        step(), step()  # the first ones set the backend up
+    seconds = {which: [] for which in models}
+    for _ in range(options.steps):
+        for which, (step, _) in models.items():
+            begin = time.perf_counter()
+            step()
+            seconds[which].append(time.perf_counter() - begin)
+    lines = []
+    for (kind, variant), found in seconds.items():
+        rate = models[kind, variant][1] / statistics.median(found)
+        print(f"{kind:14}{variant:10}{rate:8.1f} images a second")
+        lines.append({"model": kind, "variant": variant, "images_per_second": rate, "provenance": provenance})
+    options.result.parent.mkdir(parents=True, exist_ok=True)
+    training.write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()
