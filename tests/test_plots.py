@@ -115,6 +115,20 @@ def test_class_maps_carry_names_and_scores(pictures, random):
     assert titles(figure)[:2] == ["cat  25%", "dog  75%"]
 
 
+def test_a_name_with_dollar_signs_is_drawn_to_the_letter(pictures, random):
+    names = ["$10 or $20", r"$\frac$"]  # the second would not even be drawn as mathematics
+    maps = random.random((2, 4, 4))
+    for figure in (
+        plots.images(pictures[:2], names),
+        plots.overlay(pictures[:2], maps, names),
+        plots.class_maps(pictures[0], maps, names),
+        plots.signed_maps(pictures[0], maps, names),
+    ):
+        assert set(names) <= set(titles(figure))
+        figure.canvas.draw()
+        plt.close(figure)
+
+
 def test_forming_has_a_row_for_each_image_and_a_column_for_each_epoch(pictures, random):
     maps = random.random((3, 4, 2, 2))
     figure = plots.forming(pictures, [0, 1, 2], maps)

@@ -20,7 +20,7 @@ def images(pictures, titles=None, columns=8, size=1.3):
     for index, (axis, picture) in enumerate(zip(axes, pictures, strict=False)):
         axis.imshow(_pixels(picture))
         if titles is not None:
-            axis.set_title(titles[index], fontsize=8)
+            axis.set_title(titles[index], fontsize=8, parse_math=False)
     return figure
 
 
@@ -94,7 +94,7 @@ def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear")
         plain, covered = axes[2 * index], axes[2 * index + 1]
         plain.imshow(_pixels(picture))
         if titles is not None:
-            plain.set_title(titles[index], fontsize=8)
+            plain.set_title(titles[index], fontsize=8, parse_math=False)
         drawn = _cover(covered, picture, maps[index], top, method)
     figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
     return figure
@@ -172,7 +172,7 @@ def class_maps(picture, maps, names, scores=None, columns=5, size=1.6):
     figure, axes = _grid(len(maps), columns, size)
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
-        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8)
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
     figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
     return figure
 
@@ -186,7 +186,7 @@ def signed_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="e
     top = np.abs(maps).max()
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
-        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8)
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
     figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
     return figure
 
