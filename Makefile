@@ -6,6 +6,7 @@ PROFILE ?=
 CHAPTER ?=
 EXECUTED ?=
 PARAMETERS ?=
+QUICK ?=
 
 VENV := .venv
 READY := $(VENV)/ready
@@ -19,7 +20,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab links clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab bench links clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -94,6 +95,9 @@ mutations: $(READY) ## plant deliberate faults in copies; every one must be caug
 
 colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest and the newest versions (takes long)
 	@$(PYTEST) tests/colab
+
+bench: $(READY) ## measure what attention costs, what is missing of benchmarks/results (QUICK=1: a small range, print only)
+	@$(RUN) benchmarks/cost.py $(if $(QUICK),--quick)
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
 	@$(RUN) -m verification.links --external

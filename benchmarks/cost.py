@@ -182,10 +182,11 @@ def summary(points):
                 yield f"  {one} than {other:19} {cost.told_crossover(points, one, other, mode)}"
     limits = {point["limit_bytes"] for point in points if "limit_bytes" in point}
     for limit in sorted(limits):
-        yield f"\nN at which one call passes {limit / 2**30:g} GiB"
+        yield f"\nN at which one call passes {limit / 2**30:g} GiB (~ extrapolated)"
         for name in names:
             ends = {mode: cost.memory_ends(points, name, mode, limit) for mode in cost.MODES}
-            yield f"  {name:19} " + ", ".join(f"{mode} {f'{n:,.0f}' if n else 'none'}" for mode, n in ends.items())
+            told = [f"{mode} {'~' * end[1]}{end[0]:,.0f}" if end else f"{mode} –" for mode, end in ends.items()]
+            yield f"  {name:19} {', '.join(told)}"
 
 
 def main(arguments=None):

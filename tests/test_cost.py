@@ -197,12 +197,27 @@ def test_the_interval_of_a_crossover_holds_it_and_widens_with_the_noise(random):
     assert cost.crossover_interval(TOKENS, noisy(TOKENS, 0), noisy(2.0 * TOKENS, 0)) is None
 
 
-def test_where_memory_ends_is_between_the_points_or_a_doubling_beyond():
+def test_where_a_limit_is_passed_lies_between_the_points():
     assert cost.reaches(TOKENS, 7.0 * TOKENS, 7000) == pytest.approx(1000)
-    assert cost.reaches(TOKENS, 7.0 * TOKENS, 7 * 30_000) == pytest.approx(30_000)
-    assert cost.reaches(TOKENS, 7.0 * TOKENS, 7 * 40_000) is None
-    assert cost.reaches(TOKENS, np.full(9, 5.0), 7) is None
+    assert cost.reaches(TOKENS, 7.0 * TOKENS, 1e9) is None
     assert cost.reaches(TOKENS, 7.0 * TOKENS, 7) == 64
+
+
+def remembered(peaks, per_call):
+    memory = {n: {"step": {"bytes": peak}} for n, peak in peaks.items()}
+    return [dict(contestant="x", tokens=n, images=per_call // n, memory=of) for n, of in memory.items()]
+
+
+def test_where_memory_ends_a_line_follows_from_its_last_points():
+    points = remembered({64: 640, 128: 1280, 256: None}, per_call=256)
+    assert cost.memory_ends(points, "x", "step", 1000) == (pytest.approx(100), False)
+    assert cost.memory_ends(points, "x", "step", 1920) == (pytest.approx(192), True)
+    # 2560 bytes at 256 tokens, the whole call; an image of twice as many tokens has four times as many scores.
+    assert cost.memory_ends(points, "x", "step", 4 * 2560) == (pytest.approx(512), True)
+    # A line that is flat while a call has its tokens in many images or in one grows with the one image beyond.
+    flat = remembered({64: 500, 128: 500, 256: 500}, per_call=256)
+    assert cost.memory_ends(flat, "x", "step", 1000) == (pytest.approx(512), True)
+    assert cost.memory_ends(points[:1], "x", "step", 1000) is None
 
 
 @pytest.fixture
@@ -243,8 +258,7 @@ def test_what_is_there_is_not_measured_again_and_what_needs_too_much_is_not_call
     assert set(last["external, folded"]["seconds"]) == {"forward", "step"}
     assert last["external, folded"]["provenance"].keys() == records.provenance().keys()
     assert "N     32  self, fused          forward: not called" in capsys.readouterr().out
-    assert cost.memory_ends(points, "self, fused", "step", 20_000) == pytest.approx(20)
-    assert cost.memory_ends(points, "external, folded", "step", 20_000) is None
+    assert cost.memory_ends(points, "self, fused", "step", 20_000) == (pytest.approx(20), True)
     assert list(cost.series(points, "self, fused", "step")[0]) == [8, 16]
     # What cannot be called at one N is not called at a larger one either, though nothing was measured in between.
     script.measure(tokens=(128,), **given)

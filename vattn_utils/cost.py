@@ -233,21 +233,15 @@ def crossover_interval(tokens, one, other, seed=0, draws=1000):
 
 
 def reaches(tokens, values, limit):
-    """The number of tokens at which `values` pass `limit`, on straight lines in log-log.
-
-    Past the last N the line goes on as between the last two, but no further than one doubling. Returns None if the
-    limit is not passed by then.
-    """
-    x, y = np.log(np.asarray(tokens, "float64")), np.log(np.asarray(values, "float64"))
-    over = np.flatnonzero(y > np.log(limit))
-    if len(over) and over[0] == 0:
-        return float(tokens[0])
-    end = over[0] if len(over) else len(y) - 1
-    slope = (y[end] - y[end - 1]) / (x[end] - x[end - 1])
-    if slope <= 0:
+    """The number of tokens at which `values` pass `limit`, on straight lines in log-log; None if they stay below."""
+    x, y = np.log(np.asarray(tokens, "float64")), np.log(np.asarray(values, "float64")) - np.log(limit)
+    over = np.flatnonzero(y > 0)
+    if not len(over):
         return None
-    at = x[end - 1] + (np.log(limit) - y[end - 1]) / slope
-    return float(np.exp(at)) if at <= x[-1] + np.log(2) else None
+    end = over[0]
+    if end == 0:
+        return float(tokens[0])
+    return float(np.exp(x[end - 1] - y[end - 1] * (x[end] - x[end - 1]) / (y[end] - y[end - 1])))
 
 
 def table(points, mode="step"):
@@ -292,6 +286,21 @@ def memory(points, name, mode):
 
 
 def memory_ends(points, name, mode, limit):
-    """The number of tokens at which a call of a contestant passes `limit` bytes, by `reaches`; None if none does."""
+    """`(N, extrapolated)`: the number of tokens at which a call of a contestant passes `limit` bytes.
+
+    Where no measured call does, its line goes on as straight in log-log as between its last two points. That holds up
+    to the N at which a call has one image only; beyond it a call is one image of N tokens, so one more factor N comes
+    in. Returns None for fewer than two measured points.
+    """
     tokens, peaks = memory(points, name, mode)
-    return reaches(tokens, np.maximum(peaks, 1), limit) if len(tokens) > 1 else None
+    if len(tokens) < 2:
+        return None
+    found = reaches(tokens, np.maximum(peaks, 1), limit)
+    if found is not None:
+        return found, False
+    slope = float(np.clip(np.log(peaks[-1] / peaks[-2]) / np.log(tokens[-1] / tokens[-2]), 0, 1))
+    single = max(point["tokens"] * point["images"] for point in points)
+    at_single = peaks[-1] * (single / tokens[-1]) ** slope
+    if at_single > limit:
+        return float(tokens[-1] * (limit / peaks[-1]) ** (1 / slope)), True
+    return float(single * (limit / at_single) ** (1 / (1 + slope))), True
