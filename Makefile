@@ -6,6 +6,7 @@ PROFILE ?=
 CHAPTER ?=
 EXECUTED ?=
 PARAMETERS ?=
+QUICK ?=
 
 VENV := .venv
 READY := $(VENV)/ready
@@ -24,7 +25,8 @@ TWO := -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh mutations colab backends links clean
+.PHONY: help book html test data style stale units chapters quick pages execute verify refresh
+.PHONY: mutations colab backends bench links clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -102,6 +104,9 @@ colab: $(READY) ## run every committed chapter as a bare notebook, with the olde
 
 backends: $(READY) ## the package's tests on JAX and torch, and its maps against Captum's and pytorch-grad-cam's (takes long)
 	@$(RUN) -m tests.backends
+
+bench: $(READY) ## measure what attention costs, what is missing of benchmarks/results (QUICK=1: a small range, print only)
+	@$(RUN) benchmarks/cost.py $(if $(QUICK),--quick)
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
 	@$(RUN) -m verification.links --external

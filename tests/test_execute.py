@@ -155,6 +155,15 @@ def test_unchanged_chapter_is_not_executed_again(root, no_kernel, capsys):
     assert len(no_kernel) == 2
 
 
+def test_new_measurements_are_a_changed_input(root, no_kernel):
+    execute.execute_chapter("mini", "quick", root=root)
+    measured = root / "benchmarks" / "results" / "cost.jsonl"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("{}\n")
+    execute.execute_chapter("mini", "quick", root=root)
+    assert len(no_kernel) == 2
+
+
 def test_changed_prose_is_no_changed_input(root, no_kernel):
     execute.execute_chapter("mini", "quick", root=root)
     edit(root, 0, "# Another heading")

@@ -72,7 +72,7 @@ def eanet(
     for _ in range(depth):
         normed = layers.LayerNormalization(epsilon=1e-5)(x)
         if attention == "external":
-            attended = _external_attention(normed, dim, heads * coefficient, coefficient, rate)
+            attended = external_attention(normed, dim, heads * coefficient, coefficient, rate)
         else:
             attended = layers.MultiHeadAttention(heads, key_dim=dim, dropout=rate)(normed, normed)
         x = x + attended
@@ -176,7 +176,7 @@ def _mlp(x, units, rate):
     return x
 
 
-def _external_attention(x, dim, heads, coefficient, rate):
+def external_attention(x, dim, heads, coefficient, rate):
     """`(B, N, dim)` to the same: the functional form of the page, with `dim` times `coefficient` channels inside."""
     inner, tokens = dim * coefficient, x.shape[1]
     x = layers.Reshape((tokens, heads, inner // heads))(layers.Dense(inner)(x))

@@ -131,7 +131,8 @@ def inputs_digest(notebook, parameters: dict[str, object], root: Path = ROOT) ->
 
     add("code", json.dumps([cell.source for _, cell in code_cells(notebook)]).encode())
     add("parameters", json.dumps(parameters, sort_keys=True).encode())
-    files = [root / "requirements.txt", *root.glob("vattn_utils/**/*"), *root.glob("records/**/*")]
+    folders = ("vattn_utils", "records", "benchmarks/results")
+    files = [root / "requirements.txt", *(path for folder in folders for path in root.glob(f"{folder}/**/*"))]
     for path in sorted(files):
         if path.is_file() and "__pycache__" not in path.parts:
             add(path.relative_to(root).as_posix(), path.read_bytes())

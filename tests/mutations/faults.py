@@ -542,4 +542,37 @@ MUTATIONS = (
             "tests/test_faithfulness.py::test_the_cascade_gives_the_weights_back_when_the_maps_fail",
         ),
     ),
+    # What does attention cost?
+    Mutation(
+        "tokens-meet-once",
+        "vattn_utils/counts.py",
+        "+ 2 * tokens**2 * inner",
+        "+ tokens**2 * inner",
+        "Of self-attention's two products in which tokens meet tokens, one is not counted.",
+        ("tests/test_cost.py::test_the_count_of_a_contestant_is_that_of_the_program_that_xla_gets[self, explicit]",),
+    ),
+    Mutation(
+        "exponent-of-the-short-images",
+        "vattn_utils/cost.py",
+        '"float64")[-last:]',
+        '"float64")[:last]',
+        "The exponent is fitted where the images are short and the square does not count yet.",
+        ("tests/test_cost.py::test_the_exponent_is_that_of_the_larger_tokens",),
+    ),
+    Mutation(
+        "one-after-the-other",
+        "vattn_utils/cost.py",
+        "1 - 2 * (number % 2)",
+        "1",
+        "In every round the same layer is the first, and finds the machine as the last one left it.",
+        ("tests/test_cost.py::test_points_are_measured_in_turns_and_say_what_they_are",),
+    ),
+    Mutation(
+        "memory-limit-ignored",
+        "benchmarks/cost.py",
+        "expected.get(mode, 0) <= limit",
+        "True",
+        "A call is made although its memory is expected to pass the limit.",
+        ("tests/test_cost.py::test_what_is_there_is_not_measured_again_and_what_needs_too_much_is_not_called",),
+    ),
 )
