@@ -43,7 +43,7 @@ def by_script(dataset, seed, directory, epochs=10, batch_size=128, **mended):
     return example.model, history, {**done, "epochs": epochs, "patch_size": 4, **mended}
 
 
-def by_vit_script(dataset, seed, directory, normalization, epochs=8, batch_size=256):
+def by_vit_script(dataset, seed, directory, normalization, epochs=5, batch_size=256):
     """Train keras.io's ViT as its page does, coarser and smaller: `(model, history, what was done)`."""
     keras.utils.set_random_seed(seed)
     (x, y), validation = dataset.split(0.1, seed)
