@@ -5,6 +5,9 @@
 Each call writes one line of `results/backends.jsonl`, in the place of an older one of the same backend and version:
 logits and gradients from fixed weights, and what the random layers do inside `fit`. The chapter on ports compares the
 lines. Weights are drawn by NumPy. CIFAR must be at hand (`$VATTN_DATA`).
+
+The lines of Keras 3.0.2 come from an environment of their own: `pip install tensorflow-cpu==2.16.1 jax==0.4.23
+jaxlib==0.4.23 "numpy<2" "scipy<1.13" safetensors pillow`, then `pip install keras==3.0.2`; Python 3.11.
 """
 
 import argparse
