@@ -43,6 +43,19 @@ def by_script(dataset, seed, directory, epochs=10, batch_size=128, **mended):
     return example.model, history, {**done, "epochs": epochs, "patch_size": 4, **mended}
 
 
+def by_vit_script(dataset, seed, directory, normalization, epochs=5, batch_size=256):
+    """Train keras.io's ViT as its page does, coarser and smaller: `(model, history, what was done)`."""
+    keras.utils.set_random_seed(seed)
+    (x, y), validation = dataset.split(0.1, seed)
+    layer = {"Keras": keras.layers.LayerNormalization, "Keras 3.0.0": upstream.EarlyLayerNormalization}[normalization]
+    splits = ((x, y), (dataset.x_test, dataset.y_test))
+    size = {"patch_size": 18, "head_units": (512, 256)}
+    model = upstream.vit(**size, normalization=layer, data=splits).model
+    history = _fit(model, directory, x, y, batch_size, epochs, validation)
+    done = {"model": "upstream.vit", "precision": "float32", "seed": seed, "batch_size": batch_size, "epochs": epochs}
+    return model, history, {**done, **size, "normalization": normalization}
+
+
 def by_tail(dataset, seed, directory, optimizer, weight_decay, name="patch_convnet-cifar10-book", epochs=5):
     """Train a recorded model through the last tenth of a cosine from 1e-3: `(model, history, what was done)`."""
     record = records.load(name)
@@ -111,6 +124,17 @@ EXPERIMENTS = {
             "TensorFlow Addons, 1e-4": dict(optimizer="addons", weight_decay=1e-4),
         },
         seeds=(0,),
+    ),
+    # Why the page's log shows a ViT that learned so little.
+    "layer-norm": Experiment(
+        by_vit_script,
+        "cifar100",
+        10_000,
+        {
+            "gradient as it is": dict(normalization="Keras"),
+            "gradient of Keras 3.0.0": dict(normalization="Keras 3.0.0"),
+        },
+        seeds=(0, 1),
     ),
     # What each part buys.
     "mixing": Experiment(

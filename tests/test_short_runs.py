@@ -5,7 +5,17 @@ import json
 import pytest
 
 from benchmarks import short_runs
-from benchmarks.short_runs import EXPERIMENTS, Experiment, by_recipe, by_script, by_tail, main, missing, run
+from benchmarks.short_runs import (
+    EXPERIMENTS,
+    Experiment,
+    by_recipe,
+    by_script,
+    by_tail,
+    by_vit_script,
+    main,
+    missing,
+    run,
+)
 
 TINY = {
     "by-recipe": Experiment(
@@ -25,6 +35,9 @@ TINY = {
         seeds=(0, 1),
     ),
     "by-script": Experiment(by_script, "shapes100", 300, {"tiny": dict(dim=8, depth=1, epochs=1)}, seeds=(0,)),
+    "by-vit-script": Experiment(
+        by_vit_script, "shapes100", 300, {"tiny": dict(normalization="Keras 3.0.0", epochs=1)}, seeds=(0,)
+    ),
     "by-tail": Experiment(
         lambda dataset, *arguments, **arm: by_tail(dataset, *arguments, **arm, name="patch_convnet-shapes10-book"),
         "shapes10",

@@ -91,9 +91,15 @@ def eanet(
     return Example(name, model, train, dict(test=test, epochs=50, steps_per_epoch=313))
 
 
-def vit(patch_size=6, dim=64, depth=8, heads=4, head_units=(2048, 1024), schedule=None, epochs=10):
-    """ViT; `schedule` is made and not used, as in the page on small data sets."""
-    train, test = _data(100)
+def vit(
+    patch_size=6, dim=64, depth=8, heads=4, head_units=(2048, 1024), schedule=None, epochs=10, *,
+    normalization=layers.LayerNormalization, data=None,
+):  # fmt: skip
+    """ViT; `schedule` is made and not used, as in the page on small data sets. `data` as for `eanet`.
+
+    With normalization=EarlyLayerNormalization it learns as it did when the page's log was printed.
+    """
+    train, test = data or _data(100)
     inputs = keras.Input((32, 32, 3))
     augmentation = [
         layers.Normalization(),
@@ -105,13 +111,15 @@ def vit(patch_size=6, dim=64, depth=8, heads=4, head_units=(2048, 1024), schedul
     augmentation[0].adapt(train[0])
     x = PatchEmbedding(patch_size, (72 // patch_size) ** 2, dim)(keras.Sequential(augmentation)(inputs))
     for _ in range(depth):
-        normed = layers.LayerNormalization(epsilon=1e-6)(x)
+        normed = normalization(epsilon=1e-6)(x)
         x = x + layers.MultiHeadAttention(heads, key_dim=dim, dropout=0.1)(normed, normed)
-        x = x + _mlp(layers.LayerNormalization(epsilon=1e-6)(x), (2 * dim, dim), 0.1)
-    x = layers.Dropout(0.5)(layers.Flatten()(layers.LayerNormalization(epsilon=1e-6)(x)))
+        x = x + _mlp(normalization(epsilon=1e-6)(x), (2 * dim, dim), 0.1)
+    x = layers.Dropout(0.5)(layers.Flatten()(normalization(epsilon=1e-6)(x)))
     model = keras.Model(inputs, layers.Dense(100)(_mlp(x, head_units, 0.5)))
     model.compile(
-        keras.optimizers.AdamW(1e-3, weight_decay=1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        keras.optimizers.AdamW(1e-3, weight_decay=1e-4),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
     )
     name = "ViT for small data sets" if schedule else "ViT"
     return Example(name, model, train, dict(test=test, epochs=epochs, steps_per_epoch=176, schedule=schedule))
@@ -199,6 +207,19 @@ class PatchEmbedding(layers.Layer):
         patches = ops.image.extract_patches(images, self.patch_size)
         patches = ops.reshape(patches, (-1, self.tokens, patches.shape[-1]))
         return self.projection(patches) + self.position(ops.arange(self.tokens))
+
+
+class EarlyLayerNormalization(layers.LayerNormalization):
+    """Layer normalisation over the last axis, forward as ever, with the gradient of Keras 3.0.0 to 3.0.2.
+
+    There the variance was computed as mean(x^2) - stop_gradient(mean(x))^2. Without the stop, that is the variance;
+    with it, its gradient has 2 x where 2 (x - mean) belongs (in torch until 3.0.4: Keras' pull request 19102).
+    """
+
+    def call(self, x):
+        mean = ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(x), axis=-1, keepdims=True) - ops.square(ops.stop_gradient(mean))
+        return (x - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
 
 
 class SqueezeExcite(layers.Layer):
