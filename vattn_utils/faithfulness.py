@@ -55,7 +55,8 @@ def fill_linear(images, removed, noise=2.5, seed=0):
     images, holes = np.asarray(images, "float32"), np.array(removed, bool)
     empty = holes.all(axis=(1, 2))
     holes[empty] = False
-    noisy = _imputed(images, holes) + np.random.default_rng(seed).normal(0, noise, images.shape)
+    smooth = _imputed(images, holes) if holes.any() else images
+    noisy = smooth + np.random.default_rng(seed).normal(0, noise, images.shape)
     filled = np.where(holes[..., None], noisy, images).astype("float32")
     filled[empty] = images.mean(axis=(0, 1, 2))
     return filled
@@ -93,16 +94,19 @@ def _imputed(images, holes):
 
 def blurred(images, sigma):
     """Images `(B, H, W, C)` after a Gaussian of `sigma` pixels, edges repeated."""
+    down, across = (_gaussian(length, sigma) for length in images.shape[1:3])
+    return np.einsum("yh,bhwc,xw->byxc", down, images, across, optimize=True)
+
+
+def _gaussian(length, sigma):
+    """The blur of a line of pixels as a matrix, `(length, length)`; what lies beyond an end counts as that end."""
     radius = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    for axis in (1, 2):
-        width = [(0, 0)] * images.ndim
-        width[axis] = (radius, radius)
-        padded = np.pad(images, width, mode="edge")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
-        images = (windows @ kernel).astype("float32")
-    return images
+    offsets, pixels = np.arange(-radius, radius + 1), np.arange(length)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    matrix = np.zeros((length, length))
+    for offset, weight in zip(offsets, kernel / kernel.sum(), strict=True):
+        matrix[pixels, np.clip(pixels + offset, 0, length - 1)] += weight
+    return matrix.astype("float32")
 
 
 FILLS = {"mean": fill_mean, "blur": fill_blur, "linear": fill_linear}
