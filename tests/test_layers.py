@@ -61,7 +61,7 @@ def test_without_mixing_external_attention_treats_each_token_by_itself(tokens, r
     for mixing in (True, False):
         attention = ExternalAttention(heads=2, memory_slots=3, mixing=mixing)
         before, weights = attention(tokens, return_attention=True)
-        np.testing.assert_allclose(np.sum(weights, axis=1 if mixing else -1), 1, atol=1e-5)
+        np.testing.assert_allclose(np.array(weights).sum(axis=1 if mixing else -1), 1, atol=1e-5)
         first[mixing] = np.abs(np.array(attention(changed))[:, 0] - np.array(before)[:, 0]).max()
     assert first[False] < 1e-6 < 1e-4 < first[True]
 
