@@ -52,7 +52,7 @@ def logits(dataset):
 
 
 def gradients(dataset, normalization=layers.LayerNormalization):
-    """The length of each weight's gradient, by path, without dropout and behind the augmentation."""
+    """The length of each weight's gradient, in the model's order, without dropout and behind the augmentation."""
     model = build(dataset, normalization)
     for layer in model._flatten_layers():
         if hasattr(layer, "rate"):

@@ -49,8 +49,8 @@ def main(arguments=None):
         model = records.load(options.record).model()
     except records.RecordError as error:
         parser.error(str(error))
-    size = model.image_size
-    images = np.random.default_rng(0).integers(0, 256, (options.images, size, size, 3), dtype="uint8")
+    edge = model.image_size
+    images = np.random.default_rng(0).integers(0, 256, (options.images, edge, edge, 3), dtype="uint8")
     if options.way:
         WAYS[options.way](model, images)
         print(peak_bytes())

@@ -9,6 +9,7 @@ models take turns, so that whatever else the machine does meets all of them alik
 import argparse
 import itertools
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ DATA = {"vit": "cifar100", "eanet": "cifar100", "patch_convnet": "cifar10"}
 
 
 def stepper(kind, variant, precision):
-    """A function that trains the model on its next batch, and the number of images in a batch."""
+    """A function that trains the model on its next batch, the number of images in a batch, and that of parameters."""
     recipe = training.recipe(kind, variant, precision=precision, epochs=1)
     dataset = data.load(DATA[kind])
     model = build(kind, dataset, variant, recipe)
@@ -29,7 +30,8 @@ def stepper(kind, variant, precision):
     batches = training.Batches(x, y, dataset.num_classes, recipe)
     training.compile_model(model, recipe, len(batches))
     indices = itertools.cycle(range(len(batches)))
-    return lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size, parameters
 
 
 def main(arguments=None):
@@ -46,19 +48,21 @@ def main(arguments=None):
         for kind in options.models
         for variant in options.variants
     }
-    for step, _ in models.values():
+    for step, *_ in models.values():
         step(), step()  # the first ones set the backend up
     seconds = {which: [] for which in models}
     for _ in range(options.steps):
-        for which, (step, _) in models.items():
+        for which, (step, *_) in models.items():
             begin = time.perf_counter()
             step()
             seconds[which].append(time.perf_counter() - begin)
     lines = []
     for (kind, variant), found in seconds.items():
-        rate = models[kind, variant][1] / statistics.median(found)
+        _, images, parameters = models[kind, variant]
+        rate = images / statistics.median(found)
         print(f"{kind:14}{variant:10}{rate:8.1f} images a second")
-        lines.append({"model": kind, "variant": variant, "images_per_second": rate, "provenance": provenance})
+        line = {"model": kind, "variant": variant, "parameters": parameters, "images_per_second": rate}
+        lines.append({**line, "provenance": provenance})
     options.result.parent.mkdir(parents=True, exist_ok=True)
     training.write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
 

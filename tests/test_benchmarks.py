@@ -12,7 +12,7 @@ from vattn_utils import vit
 
 def test_throughput_is_written_for_every_model_and_variant(tmp_path, monkeypatch, capsys):
     called = []
-    monkeypatch.setattr(throughput, "stepper", lambda *which: (lambda: called.append(which), 128))
+    monkeypatch.setattr(throughput, "stepper", lambda *which: (lambda: called.append(which), 128, 1000))
     throughput.main(["--steps", "3", "--models", "vit", "eanet", "--result", str(tmp_path / "new" / "rates.jsonl")])
     lines = [json.loads(line) for line in (tmp_path / "new" / "rates.jsonl").read_text().splitlines()]
     found = [(line["model"], line["variant"]) for line in lines]
@@ -28,8 +28,8 @@ def test_a_step_of_throughput_trains_the_model_on_its_next_batch(tiny, monkeypat
     monkeypatch.setattr(throughput, "build", lambda *_: tiny_model(vit, num_classes=4))
     monkeypatch.setattr(throughput.training, "recipe", lambda *_, **__: recipe)
     recipe = throughput.training.Recipe(epochs=1, batch_size=32, validation=32)
-    step, images = throughput.stepper("vit", "book", "float32")
-    assert images == 32
+    step, images, parameters = throughput.stepper("vit", "book", "float32")
+    assert (images, parameters) == (32, tiny_model(vit, num_classes=4).count_params())
     assert step()[0] > 0  # the loss
 
 
