@@ -444,3 +444,17 @@ def test_with_frozen_denominators_a_token_no_longer_meets_another(pictures, rand
 def test_freezing_needs_external_attention(pictures):
     with pytest.raises(ValueError, match="attention='self' has no slots"):
         eanet.freeze_denominators(tiny_model(eanet, attention="self"), pictures)
+    with pytest.raises(ValueError, match="mixing=False has no softmax over the tokens"):
+        eanet.freeze_denominators(tiny_model(eanet, mixing=False), pictures)
+
+
+@pytest.mark.parametrize("mixing", [True, False])
+def test_slot_maps_sum_to_one_over_the_tokens_and_weights_over_the_slots(mixing, pictures):
+    layer = attention.maps(tiny_model(eanet, mixing=mixing), pictures)[0]
+    np.testing.assert_allclose(layer.slot_maps.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(layer.weights.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_no_image_has_no_maps(pictures):
+    with pytest.raises(ValueError, match=r"images of shape \(0, 8, 8, 3\) hold no image"):
+        attention.maps(tiny_model(vit), pictures[:0])

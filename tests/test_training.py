@@ -229,3 +229,14 @@ def test_a_model_of_another_precision_or_class_count_is_refused(tiny):
 def test_too_few_images_for_one_batch_are_refused(tiny):
     with pytest.raises(ValueError, match="80 training images do not fill one batch of batch_size=128"):
         training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, batch_size=128))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow traces, and is asked here")
+def test_a_training_step_is_traced_once(tiny):
+    model, batches = model_of(tiny), Batches(tiny.x_train[:64], tiny.y_train[:64], tiny.num_classes, SHORT)
+    training.compile_model(model, SHORT, len(batches))
+    traces, compute_loss = [], model.compute_loss
+    model.compute_loss = lambda *args, **kwargs: traces.append(1) or compute_loss(*args, **kwargs)
+    for index in range(3):
+        model.train_on_batch(*batches[index])
+    assert len(traces) == 1

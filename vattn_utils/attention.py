@@ -59,9 +59,10 @@ def maps(model, images, batch_size=64):
         images: `(B, H, W, 3)`, 0 to 255, any dtype.
         batch_size: how many images are in the model at once; memory beyond the result is bounded by it.
 
-    Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model.
+    Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model, ValueError
+    where there is none.
     """
-    whole = None
+    whole = []
     for start, layers in zip(range(0, len(images), batch_size), batches(model, images, batch_size), strict=True):
         whole = whole or [_room_for(len(images), layer) for layer in layers]
         for room, layer in zip(whole, layers, strict=True):
@@ -86,6 +87,8 @@ def batches(model, images, batch_size=64):
     Memory is bounded by the batch. Yields a list of `AttentionMap`, in order of depth, for each batch of images.
     """
     check_images(images, model.image_size)
+    if not len(images):
+        raise ValueError(f"images of shape {images.shape} hold no image; maps need one or more")
     for start in range(0, len(images), batch_size):
         _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
         arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]
@@ -96,8 +99,9 @@ def batches(model, images, batch_size=64):
 
 
 def _external(slot_maps, grid):
-    """From the layer's token-major `(B, N, heads, S)` softmax over tokens to both views of it."""
+    """From the layer's token-major `(B, N, heads, S)` slot maps to both views of them."""
     weights = double_normalise(slot_maps)
+    slot_maps = slot_maps / slot_maps.sum(axis=1, keepdims=True)  # without mixing they are no softmax over tokens
     return AttentionMap(
         "external",
         np.ascontiguousarray(np.transpose(weights, (0, 2, 1, 3))),  # (B, heads, N, S)

@@ -188,6 +188,8 @@ class TokenClassifier(Classifier):
             )
             for index in range(depth)
         ]
+        if dim % heads and any(getattr(block.attention, "head_dim", None) is None for block in self.blocks):
+            raise ValueError(f"dim={dim} is not divisible by heads={heads}; use a multiple of {heads}")
         if final_norm:
             self.norm = layers.LayerNormalization(epsilon=epsilon, name="norm")
         if pooling == "sequence":

@@ -187,13 +187,15 @@ def freeze_denominators(model, images, batch_size=256):
     over `images`. Each token is then treated by itself up to the pooling; nothing is trained again.
 
     Args:
-        model: an `EANet` with external attention.
+        model: an `EANet` with external attention, mixing.
         images: `(B, H, W, 3)`, 0 to 255, from which the means are taken: training images.
 
-    Returns a function from images to logits. Raises ValueError for a model with self-attention.
+    Returns a function from images to logits. Raises ValueError for a model with self-attention or without mixing.
     """
     if model.attention != "external":
         raise ValueError(f"attention={model.attention!r} has no slots; this needs a model with attention='external'")
+    if not model.mixing:
+        raise ValueError("mixing=False has no softmax over the tokens to freeze; this needs a model with mixing=True")
 
     def forward(images, frozen=None):
         x = model.drop(model.positions(model.tokens(model.preprocessing(images))), training=False)

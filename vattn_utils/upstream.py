@@ -97,7 +97,7 @@ def vit(
 ):  # fmt: skip
     """ViT; `schedule` is made and not used, as in the page on small data sets. `data` as for `eanet`.
 
-    With normalization=EarlyLayerNormalization it learns as it did when the page's log was printed.
+    With normalization=EarlyLayerNormalization its gradients are those of the Keras that printed the page's log.
     """
     train, test = data or _data(100)
     inputs = keras.Input((32, 32, 3))
