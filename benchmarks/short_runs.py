@@ -131,7 +131,7 @@ EXPERIMENTS = {
         "cifar100",
         10_000,
         {
-            "gradient as it is": dict(normalization="Keras"),
+            "today's gradient": dict(normalization="Keras"),
             "gradient of Keras 3.0.0": dict(normalization="Keras 3.0.0"),
         },
         seeds=(0, 1),

@@ -1,4 +1,4 @@
-"""How fast each model trains on this machine: images a second, upstream's architectures beside the book's.
+"""How fast each model trains on this machine: upstream's architectures, the book's, and EANet's twin.
 
     python benchmarks/throughput.py            # a few minutes; writes results/throughput.jsonl
 
@@ -21,11 +21,11 @@ RESULT = Path(__file__).parent / "results" / "throughput.jsonl"
 DATA = {"vit": "cifar100", "eanet": "cifar100", "patch_convnet": "cifar10"}
 
 
-def stepper(kind, variant, precision):
+def stepper(kind, variant, precision, overrides=None):
     """A function that trains the model on its next batch, the number of images in a batch, and that of parameters."""
     recipe = training.recipe(kind, variant, precision=precision, epochs=1)
     dataset = data.load(DATA[kind])
-    model = build(kind, dataset, variant, recipe)
+    model = build(kind, dataset, variant, recipe, overrides)
     (x, y), _ = dataset.split(recipe.validation, recipe.seed)
     batches = training.Batches(x, y, dataset.num_classes, recipe)
     training.compile_model(model, recipe, len(batches))
@@ -48,6 +48,8 @@ def main(arguments=None):
         for kind in options.models
         for variant in options.variants
     }
+    if "eanet" in options.models and "book" in options.variants:
+        models["eanet", "book, self-attention"] = stepper("eanet", "book", options.precision, {"attention": "self"})
     for step, *_ in models.values():
         step(), step()  # the first ones set the backend up
     seconds = {which: [] for which in models}
@@ -60,7 +62,7 @@ def main(arguments=None):
     for (kind, variant), found in seconds.items():
         _, images, parameters = models[kind, variant]
         rate = images / statistics.median(found)
-        print(f"{kind:14}{variant:10}{rate:8.1f} images a second")
+        print(f"{kind:14}{variant:21}{rate:8.1f} images a second")
         line = {"model": kind, "variant": variant, "parameters": parameters, "images_per_second": rate}
         lines.append({**line, "provenance": provenance})
     options.result.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,29 @@ def test_objects_larger_in_training_are_caught():
 
 
 def test_random_zoom_both_ways_passes_as_one_size():
-    assert verdict("resolution", network(layers.RandomZoom(0.2), layers.Conv2D(2, 3)))[0] == "ok"
+    found = [verdict("resolution", network(layers.RandomZoom(0.2, seed=s), layers.Conv2D(2, 3))) for s in range(8)]
+    assert {which for which, _ in found} == {"ok"}
+    assert all(abs(numbers["magnification"] - 1) < 0.1 for _, numbers in found)
+
+
+def test_contrast_is_not_taken_for_size():
+    images = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 3)).astype("float32")
+    doubled = layers.RandomContrast((0.0, 0.9))
+    found, numbers = verdict("resolution", network(doubled, layers.Conv2D(2, 3)), (images, LABELS[:16]))
+    assert found == "ok"
+    assert numbers["magnification"] == pytest.approx(1, abs=0.03)
+
+
+def test_a_zoom_in_one_direction_only_is_caught():
+    layer = layers.RandomZoom((-0.3, -0.1), (-0.3, -0.1), fill_mode="reflect")
+    found, numbers = verdict("resolution", network(layer, layers.Conv2D(2, 3)))
+    assert found == "defect"
+    assert numbers["magnification"] == pytest.approx(1.25, abs=0.08)
+
+
+def test_what_has_no_slope_has_no_resolution():
+    blank = layers.Rescaling(0.0)
+    assert verdict("resolution", network(blank, layers.Conv2D(2, 3)))[0] == "cannot tell"
 
 
 def test_what_is_no_image_has_no_resolution():

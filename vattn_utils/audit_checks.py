@@ -62,17 +62,18 @@ def input_range(case):
 def resolution(case):
     """Objects as large in training as in prediction (Touvron et al. 2019, "Fixing the train-test discrepancy")."""
     ratios = case.magnification
-    if ratios is None:
+    if ratios is None or len(ratios) < 2:
         return Finding("resolution", UNKNOWN, "not images, or what the first layer sees could not be read")
     sizes = [watch.image.shape[1:3] for watch in (case.learning, case.predicting)]
-    middle = float(np.median(ratios))
-    error = float(np.std(ratios)) / math.sqrt(len(ratios))
+    logarithms = np.log(ratios)  # in which a zoom by z and one by 1 / z are equal steps
+    middle = math.exp(logarithms.mean())
+    error = float(logarithms.std(ddof=1)) / math.sqrt(len(ratios))
     numbers = dict(sizes=sizes, magnification=middle, error=error)
     found = (
         f"{_size(sizes[0])} pixels in training, {_size(sizes[1])} in prediction; "
         f"objects {middle:.3f} times as large (standard error {error:.3f})"
     )
-    if sizes[0] != sizes[1] or abs(middle - 1) > max(0.04, 4 * error):
+    if sizes[0] != sizes[1] or abs(middle - 1) > max(0.04, 5 * error):
         advice = "resize for training and prediction alike, and crop from a padded image"
         return Finding("resolution", DEFECT, found, advice, numbers)
     return Finding("resolution", OK, found, "", numbers)

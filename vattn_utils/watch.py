@@ -14,6 +14,8 @@ from keras import ops
 
 from vattn_utils import training
 
+DRAWS = 4  # of the augmentation, to tell its mean effect on sizes from chance
+
 
 def layers_of(model):
     """All layers inside `model`, itself included, at any depth, each once."""
@@ -178,7 +180,8 @@ class Case:
 
     learning, predicting: a `Watch` of each. outputs: of the prediction.
     gradients: those of two steps, each by variable id; in the second what was all zeros is not. error: what the
-    training step raised, if it did. magnification: of each image in training over that in prediction, or None.
+    training step raised, if it did. magnification: of each image in training over that in prediction, draw after draw
+    of the augmentation, or None.
     """
 
     model: keras.Model
@@ -243,15 +246,30 @@ class Case:
         return np.eye(self.outputs.shape[-1], dtype="float32")[_numbers(self.y)] if self.recipe else self.y
 
     def magnify(self):
-        """Let ramps through, whose slope at the first layer with weights says how much they were enlarged."""
+        """Let two patterns through: a ramp, whose slope falls when it is enlarged, and a step, whose height does not.
+
+        A contrast changes both alike, so that their quotient is the enlargement alone.
+        """
         if self.x.ndim != 4 or self.error or (self.recipe and (self.recipe.mixup or self.recipe.cutmix)):
             return
-        ramp = np.linspace(self.x.min(), self.x.max(), self.x.shape[2])[None, None, :, None]
-        ramps = np.broadcast_to(ramp, self.x.shape).astype(self.x.dtype)
-        slopes = [_slopes(watch.image) for watch in (self.learn(ramps), self.predict(ramps)[0])]
-        self.gradients.pop()
-        if all(slope is not None for slope in slopes):
-            self.magnification = slopes[1] / slopes[0]
+        place = np.linspace(0, 1, self.x.shape[2])
+        slopes = self.compare(place, _slopes)
+        heights = self.compare(0.7 + 0.2 * (place > 0.5), _heights)  # where no contrast clips, normalised or not
+        if slopes is not None and heights is not None:
+            found = heights / slopes
+            self.magnification = found[np.isfinite(found) & (found > 0)]
+
+    def compare(self, columns, measure):
+        """What `measure` finds of images with such columns, in training over prediction, in several draws; or None."""
+        low, high = self.x.min(), self.x.max()
+        images = np.broadcast_to((low + (high - low) * columns)[None, None, :, None], self.x.shape).astype(self.x.dtype)
+        watches = [self.predict(images)[0], *(self.learn(images) for _ in range(DRAWS))]
+        del self.gradients[-DRAWS:]
+        if any(watch.image is None or watch.image.ndim != 4 for watch in watches):
+            return None
+        predicting, *learning = (measure(watch.image.mean(axis=-1)) for watch in watches)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.concatenate([found / predicting for found in learning])
 
 
 def _numbers(y):
@@ -259,11 +277,14 @@ def _numbers(y):
 
 
 def _slopes(images):
-    """(B,): the median slope of each image where it has one; None if there are no images."""
-    if images is None or images.ndim != 4:
-        return None
-    image = images.mean(axis=-1)
-    down, right = image[:, 1:, :-1] - image[:, :-1, :-1], image[:, :-1, 1:] - image[:, :-1, :-1]
-    steepness = np.hypot(down, right).reshape(len(image), -1)
+    """(B,): the median slope of each grey image where it has one."""
+    down, right = images[:, 1:, :-1] - images[:, :-1, :-1], images[:, :-1, 1:] - images[:, :-1, :-1]
+    steepness = np.hypot(down, right).reshape(len(images), -1)
     steepness[steepness < 1e-3 * steepness.max()] = np.nan  # where it was clipped or filled
     return np.nanmedian(steepness, axis=1)
+
+
+def _heights(images):
+    """(B,): how far the bright part of each grey image lies above the dark one."""
+    low, high = np.quantile(images.reshape(len(images), -1), (0.1, 0.9), axis=1)
+    return high - low
