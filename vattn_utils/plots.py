@@ -85,8 +85,11 @@ def schedule(rates):
     return figure
 
 
-def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear"):
-    """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`, all on one scale."""
+def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear", label="attention"):
+    """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`, all on one scale.
+
+    label: of the scale.
+    """
     maps = np.asarray(maps)
     figure, axes = _grid(2 * len(pictures), 2 * (columns // 2), size)
     top = maps.max()
@@ -96,7 +99,7 @@ def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear")
         if titles is not None:
             plain.set_title(titles[index], fontsize=8, parse_math=False)
         drawn = _cover(covered, picture, maps[index], top, method)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
     return figure
 
 
@@ -164,16 +167,16 @@ def segmentation(pictures, winners, size=1.6):
     return figure
 
 
-def class_maps(picture, maps, names, scores=None, columns=5, size=1.6):
+def class_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="attention"):
     """One map for each class, `(K, rows, columns)`, over one image, all on one scale.
 
-    scores: `(K,)` shown beside the class names, for example probabilities.
+    scores: `(K,)` shown beside the class names, for example probabilities. label: of the scale.
     """
     figure, axes = _grid(len(maps), columns, size)
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
         axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="attention")
+    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
     return figure
 
 
