@@ -27,7 +27,7 @@ VARIANTS = {
     ),
     # Ours: convolutional tokens, narrow blocks, a learned weighting of tokens in place of the class token.
     "book": dict(
-        tokenizer="convolutional", patch_size=4, dim=128, depth=6, heads=4, mlp_dim=256, drop_path=0.1,
+        tokenizer="convolutional", convolutions=2, patch_size=4, dim=128, depth=4, heads=4, mlp_dim=384, drop_path=0.05,
         pooling="sequence",
     ),
 }  # fmt: skip
