@@ -130,9 +130,10 @@ def test_a_floor_of_one_keeps_the_learning_rate(tiny):
     assert {round(float(model.optimizer._learning_rate(step)), 6) for step in (0, 100, 499)} == {0.01}
 
 
-def test_decay_shrinks_matrices_by_keras_rule_and_nothing_else(tiny):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_decay_shrinks_matrices_by_keras_rule_and_nothing_else(tiny, optimizer):
     model = model_of(tiny)
-    recipe = Recipe(learning_rate=0.1, warmup=0, floor=1, weight_decay=0.5)
+    recipe = Recipe(optimizer=optimizer, learning_rate=0.1, warmup=0, floor=1, weight_decay=0.5)
     training.compile_model(model, recipe, steps_per_epoch=10)
     for weight in model.trainable_weights:
         weight.assign(np.ones(weight.shape))
@@ -204,6 +205,7 @@ def test_top_5_counts_the_fifth_and_not_the_sixth():
         (dict(epochs=0), "epochs=0 is not possible"),
         (dict(warmup=2), "warmup=2 is not a share"),
         (dict(select="first"), "select='first' is not known"),
+        (dict(optimizer="sgd"), "optimizer='sgd' is not known"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_be(changes, message):

@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+
+from vattn_utils import eanet, patch_convnet, vit
+
+Muon = pytest.importorskip("vattn_utils.muon", exc_type=ImportError).Muon
+SMALL = dict(num_classes=5, dim=16, mlp_dim=24, depth=1)
+
+
+def updated(shape, gradient, steps=1, **settings):
+    """How far `steps` steps of Muon at a rate of 1, with the same `gradient` each, move a weight of `shape` from 0."""
+    weight = keras.Variable(np.zeros(shape, "float32"))
+    optimizer = Muon(1.0, **settings)
+    for _ in range(steps):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+    return keras.ops.convert_to_numpy(weight)
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (3, 3, 4, 8)], ids=str)
+def test_an_update_has_singular_values_near_its_size_whatever_the_gradients(shape, random):
+    matrix = -updated(shape, random.normal(size=shape).astype("float32") * 1e-3).reshape(-1, shape[-1])
+    values = np.linalg.svd(matrix, compute_uv=False) / (0.2 * np.sqrt(max(matrix.shape)))
+    assert 0.6 < values.min() and values.max() < 1.3  # the iteration's polynomial leaves them between 0.7 and 1.2
+
+
+def test_an_update_goes_where_the_gradient_points(random):
+    gradient = random.normal(size=(8, 8)).astype("float32")
+    left, _, right = np.linalg.svd(gradient)
+    aligned = -left.T @ updated((8, 8), gradient) @ right.T
+    assert np.abs(aligned - np.diag(np.diag(aligned))).max() < 0.05 * np.diag(aligned).min()
+
+
+def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
+    gradient = random.normal(size=(3, 3, 4, 8)).astype("float32")
+    kernel, matrix = updated((3, 3, 4, 8), gradient, 3), updated((36, 8), gradient.reshape(36, 8), 3)
+    np.testing.assert_array_equal(kernel.reshape(36, 8), matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "adamw"),
+    [
+        (lambda: vit.build(**SMALL), {"vit/positions/embedding", "vit/sequence_pooling/score/kernel"}),
+        (lambda: vit.build(pooling="class", **SMALL), {"vit/positions/embedding", "vit/class_token/token"}),
+        (lambda: eanet.build(**SMALL), {"eanet/positions/embedding", "eanet/sequence_pooling/score/kernel"}),
+        (lambda: patch_convnet.build(**SMALL), {"patch_convnet/attention_pooling/class_query"}),
+    ],
+    ids=["vit", "vit with a class token", "eanet", "patch_convnet"],
+)
+def test_adamw_has_vectors_positions_tokens_and_the_classifier(make, adamw):
+    model = make()
+    optimizer = Muon()
+    optimizer.build(model.trainable_variables)
+    with_velocity = {v.path for v in model.trainable_variables if optimizer._should_use_adamw(v)}
+    vectors = {v.path for v in model.trainable_variables if len(v.shape) < 2}
+    assert with_velocity - vectors == adamw | {f"{model.name}/logits/kernel"}
+
+
+def test_a_saved_optimizer_is_the_same():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 30)
+    config = keras.saving.serialize_keras_object(Muon(schedule, weight_decay=0.05))
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is Muon
+    assert again.get_config() == keras.saving.deserialize_keras_object(config).get_config()
+    assert (again.weight_decay, again.adam_weight_decay) == (0.05, 0.05)
