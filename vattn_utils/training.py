@@ -27,8 +27,8 @@ class Recipe:
         learning_rate: the peak, reached after `warmup` (a share of all steps) from 0; then a cosine down to
             `floor` times the peak. floor=1 keeps it constant.
         optimizer: "adamw", or "muon" for `muon.Muon`.
-        weight_decay: of the optimizer by Keras' rule, w -= learning rate * weight_decay * w; not applied to biases, norms,
-            scales, position embeddings, class tokens and class queries.
+        weight_decay: by Keras' rule, w -= learning rate * weight_decay * w; not applied to biases, norms, scales,
+            position embeddings, class tokens and class queries.
         clip_norm: the global norm that gradients are clipped to; 0 leaves them.
         label_smoothing: share of each target that is spread over all classes.
         augmentation: names from `augmentation.AUGMENTATIONS`, applied in order to 0 to 255 images.
@@ -78,7 +78,7 @@ RECIPES = {
     "vit-book": Recipe(epochs=26),
     "eanet-book": Recipe(epochs=32),
     "patch_convnet-book": Recipe(
-        epochs=30, optimizer="muon", learning_rate=5e-3, augmentation=("flip", "crop", "trivial"),
+        epochs=30, learning_rate=5e-3, optimizer="muon", augmentation=("flip", "crop", "trivial"),
     ),
     # keras.io's settings, mended: contrast before normalisation, and tfa's weight decay of 1e-4 in Keras' rule.
     "vit-keras-io": Recipe(
