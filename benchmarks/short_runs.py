@@ -155,7 +155,8 @@ EXPERIMENTS = {
             "patch_convnet",
             {"attention pooling": {}, "mean": {"pooling": "mean"}, "shared trunk": {"share_trunk": True}},
             **SHORT,
-        ),
+        )
+        | {"AdamW": dict(kind="patch_convnet", optimizer="adamw", learning_rate=2e-3, **SHORT)},
     ),
     "pooling": Experiment(
         by_recipe,
