@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from vattn_utils import eanet, patch_convnet, vit
+from vattn_utils.muon import Muon
 
-Muon = pytest.importorskip("vattn_utils.muon", exc_type=ImportError).Muon
 SMALL = dict(num_classes=5, dim=16, mlp_dim=24, depth=1)
 
 

@@ -7,9 +7,6 @@ from keras import ops
 
 from vattn_utils.layers import register
 
-if not hasattr(keras.optimizers, "Muon"):
-    raise ImportError(f"Keras {keras.__version__} has no Muon; use 3.13 or newer, or a recipe with optimizer='adamw'")
-
 
 @register
 class Muon(keras.optimizers.Muon):

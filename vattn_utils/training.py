@@ -16,6 +16,9 @@ import numpy as np
 
 from vattn_utils.augmentation import AUGMENTATIONS, augment, mix
 from vattn_utils.layers import check_choice
+from vattn_utils.muon import Muon
+
+OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "muon": Muon}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Recipe:
         for name in ("warmup", "floor", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a share; use a number from 0 to 1")
-        check_choice("optimizer", self.optimizer, ("adamw", "muon"))
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("select", self.select, ("last", "best"))
 
 
@@ -202,7 +205,7 @@ def compile_model(model, recipe, steps_per_epoch):
         warmup_target=recipe.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
-    optimizer = _optimizer(recipe.optimizer)(
+    optimizer = OPTIMIZERS[recipe.optimizer](
         schedule,
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm or None,
@@ -219,14 +222,6 @@ def compile_model(model, recipe, steps_per_epoch):
             keras.metrics.TopKCategoricalAccuracy(5, name="top5"),
         ],
     )
-
-
-def _optimizer(name):
-    if name == "adamw":
-        return keras.optimizers.AdamW
-    from vattn_utils.muon import Muon  # only now: not every Keras that runs the rest has it
-
-    return Muon
 
 
 def undecayed(model):
