@@ -3,6 +3,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from vattn_utils import plots
 
@@ -51,6 +52,32 @@ def test_curves_draw_training_validation_and_chance():
     np.testing.assert_array_equal(lines["validation"], [3.5, 2.5])
     assert set(lines["chance"]) == {4.6}
     assert len(figure.axes[1].lines) == 2
+
+
+def test_names_keep_clear_of_each_other_of_the_marks_and_of_the_rim(random):
+    figure, axis = plt.subplots()
+    marks = [(f"mark {i}", *random.random(2), "black") for i in range(20)]
+    marks += [("on the rim", 1.0, 0.5, "black"), ("beside it", 1.0, 0.5, "black")]
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    plots.name_marks(axis, marks)
+    figure.canvas.draw()
+    boxes = [Text.get_window_extent(text).shrunk(0.98, 0.98) for text in axis.texts]  # without the lines
+    assert [text.get_text() for text in axis.texts] == [name for name, *_ in marks]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert all(axis.bbox.containsx(box.x0) and axis.bbox.containsx(box.x1) for box in boxes)
+    middles = axis.transData.transform([mark[1:3] for mark in marks])
+    assert not any(box.contains(*middle) for box in boxes for middle in middles)
+
+
+def test_a_name_with_room_stands_right_beside_its_mark_without_a_line():
+    figure, axis = plt.subplots()
+    plots.name_marks(axis, [])
+    axis.plot(1.0, 1.0, "o")
+    plots.name_marks(axis, [("alone", 1.0, 1.0, "red")])
+    (text,) = axis.texts
+    assert (text.get_color(), text.arrow_patch) == ("red", None)
+    beside = text.get_window_extent().x0 - axis.transData.transform((1.0, 1.0))[0]
+    assert 0 < beside < 10 * figure.dpi / 72
 
 
 def test_compared_histories_keep_their_names():

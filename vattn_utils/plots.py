@@ -6,6 +6,7 @@ One colour map for attention everywhere (`ATTENTION`), one scale in each figure.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
+from matplotlib.transforms import Bbox
 
 from vattn_utils.attention import to_image_size
 
@@ -226,6 +227,44 @@ def matrix(values, xlabel, ylabel, title="", size=3.2):
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
     figure.colorbar(drawn, ax=axis)
     return figure
+
+
+PLACES = [(1, 0.4), (1, -0.4), (-1, 0.4), (-1, -0.4), (0, 1), (0, -1)]  # around a mark, from its middle
+
+
+def name_marks(axis, marks):
+    """Write each name beside its mark, there where it covers the least of other names, other marks and the axes' rim.
+
+    marks: of tuples (name, x, y, colour of the name). Call it last, when the limits of `axis` are set.
+    A name that had to go further away is tied to its mark by a line.
+    """
+    axis.autoscale_view()  # which Matplotlib puts off until it draws
+    middles = [axis.transData.transform((x, y)) for _, x, y, _ in marks]
+    point = axis.figure.dpi / 72  # in pixels
+    taken = [Bbox([middle - 4 * point, middle + 4 * point]) for middle in middles]
+    for (name, x, y, color), middle in zip(marks, middles, strict=True):
+        label = axis.text(x, y, name, fontsize=8, color=color, parse_math=False)
+        size = np.array(label.get_window_extent().size)
+        places = []
+        for distance in (1, 2, 3.5):
+            for place in PLACES:
+                corner = middle + place * (7 * distance * point + size / 2) - size / 2
+                box = Bbox([corner, corner + size])
+                inside = Bbox.intersection(box, axis.bbox)
+                covered = size.prod() - (_area(inside) if inside else 0)
+                covered += sum(_area(both) for other in taken if (both := Bbox.intersection(box, other)))
+                places.append((round(covered), distance, box))
+        _, distance, box = min(places, key=lambda place: place[0])
+        taken.append(box)
+        label.remove()
+        axis.annotate(
+            name, (x, y), axis.transData.inverted().transform(box.min), fontsize=8, color=color, parse_math=False,
+            va="bottom", arrowprops=dict(arrowstyle="-", color="0.7", linewidth=0.6) if distance > 1 else None,
+        )  # fmt: skip
+
+
+def _area(box):
+    return box.width * box.height
 
 
 def _cover(axis, picture, values, top, method, cmap=ATTENTION, bottom=0):
