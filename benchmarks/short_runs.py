@@ -156,7 +156,7 @@ EXPERIMENTS = {
             {"attention pooling": {}, "mean": {"pooling": "mean"}, "shared trunk": {"share_trunk": True}},
             **SHORT,
         )
-        | {"AdamW": dict(kind="patch_convnet", optimizer="adamw", learning_rate=2e-3, **SHORT)},
+        | {"AdamW, 2e-3": dict(kind="patch_convnet", optimizer="adamw", learning_rate=2e-3, **SHORT)},
     ),
     "pooling": Experiment(
         by_recipe,
