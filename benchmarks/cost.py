@@ -12,7 +12,7 @@ Peak memory is that of a process of its own: what its resident set rises by, at 
 compiles too; a call of the same layer on a few tokens has loaded the libraries before.
 
 A call that is expected to pass the limit is not made, so that no machine is driven into its swap: at an equal number of
-tokens a call, memory about doubles at most when N does. The same call can differ by a quarter from process to process,
+tokens a call, memory about doubles at most when N does. The same call can differ by a third from process to process,
 so some GiB above the limit Linux refuses more. (Peak memory is asked of Linux, too.)
 """
 
