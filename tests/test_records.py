@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -13,6 +14,7 @@ from vattn_utils.records import RecordError
 
 ROOT = Path(__file__).parents[1]
 RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
+TRUNK = dict(image_size=8, strides=(2,), dim=16, depth=1, mlp_dim=16)
 SIZES = dict(image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16, memory_slots=4)
 
 
@@ -170,6 +172,68 @@ def test_the_command_line_trains_and_records(tiny, tmp_path, monkeypatch, capsys
     assert "eanet-shapes10-book: test top-1" in capsys.readouterr().out
     assert records.load("eanet-shapes10-book").recipe.batch_size == 16
     assert not (tmp_path / "_build/runs/eanet-shapes10-book").exists()
+
+
+@pytest.fixture
+def based(copy, tiny):
+    """A model with a token of its own for each class of the tiny data, on the encoder of a recorded one; its record."""
+    base = train.train("patch_convnet", tiny, "book", RECIPE, overrides=TRUNK, root=copy)
+    queries = TRUNK | {"queries": "per-class"}
+    return train.train("patch_convnet", tiny, "book", RECIPE, "per-class", queries, root=copy, base=base)
+
+
+def test_a_record_on_the_encoder_of_another_ships_the_rest_only(based, tiny):
+    from safetensors.numpy import load_file
+
+    names = load_file(based.path / "model.safetensors").keys()
+    assert {name.split("/")[0] for name in names} == {"attention_pooling", "logits"}
+    model, base = based.model(), based.base.model()
+    assert training.evaluate(model, tiny.x_test, tiny.y_test) == based.metrics
+    np.testing.assert_array_equal(model.encode(tiny.x_test), base.encode(tiny.x_test))
+    assert based.values["parameters"] == model.count_params()
+    assert [record.name for record in based.lineage] == ["patch_convnet-tiny-book", "per-class"]
+    assert based.summed("images_seen") == "80 + 80"
+
+
+def test_an_encoder_that_is_another_by_now_is_refused(based, tiny, copy):
+    recipe = dataclasses.replace(RECIPE, seed=1)
+    train.train("patch_convnet", tiny, "book", recipe, overrides=TRUNK, root=copy)
+    with pytest.raises(RecordError, match="per-class has the encoder of patch_convnet-tiny-book, whose weights are o"):
+        records.load("per-class", copy).model()
+
+
+def test_an_encoder_that_was_trained_on_is_not_recorded_as_the_bases(based, tiny, copy):
+    model = based.model()
+    model.stem[0].bias.assign_add(keras.ops.ones_like(model.stem[0].bias))
+    run = training.Run({"loss": [1.0], "seconds": [1.0]}, 1, 1)
+    with pytest.raises(RecordError, match="stem_0/bias is not what patch_convnet-tiny-book holds"):
+        records.write("other", model, tiny, "book", RECIPE, run, {}, root=copy, base=based.base)
+    assert not (copy / "other").exists()
+
+
+def test_an_encoder_of_another_size_or_kind_is_refused(based, tiny, copy):
+    for kind, sizes in (("patch_convnet", TRUNK | {"dim": 8}), ("eanet", SIZES)):
+        with pytest.raises(RecordError, match="the encoder of patch_convnet-tiny-book does not fit"):
+            train.train(kind, tiny, "book", RECIPE, overrides=sizes, root=copy, base=based.base)
+
+
+def test_the_command_of_a_record_trains_it_again(based, tiny, copy, monkeypatch):
+    monkeypatch.setattr(train.data, "load", lambda name: tiny)
+    monkeypatch.setenv("VATTN_RECORDS", str(copy))
+    monkeypatch.chdir(copy)
+    words = shlex.split(train.command(based))
+    assert words[:4] == ["python", "-m", "vattn_utils.train", "patch_convnet"]
+    train.main(words[3:])
+    again = records.load("per-class", copy)
+    assert again.values["sha256"]["model.safetensors"] == based.values["sha256"]["model.safetensors"]
+
+
+def test_a_command_leaves_out_what_is_the_default(root):
+    record = records.load("eanet-tiny-book", root)
+    usual = training.recipe("eanet")
+    config = json.loads(json.dumps(eanet.build(num_classes=4).get_config()))
+    values = {**record.values, "recipe": dataclasses.asdict(usual), "config": {**record.config, **config}}
+    assert train.command(records.Record(root, values)) == "python -m vattn_utils.train eanet --dataset tiny"
 
 
 def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):

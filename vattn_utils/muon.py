@@ -40,7 +40,7 @@ class Muon(keras.optimizers.Muon):
 
     def lr_adjust(self, x):
         """`x`, an update with singular values near 1, as large as an update of AdamW's usually is."""
-        return x * self.rms_rate * math.sqrt(max(_matrix(x.shape)))
+        return ops.reshape(super().lr_adjust(ops.reshape(x, _matrix(x.shape))), x.shape)
 
 
 def _matrix(shape):

@@ -94,7 +94,7 @@ class Chapter:
             return data.load(name)
         return data.load(name.replace("cifar", "shapes")).take(QUICK_IMAGES)
 
-    def run(self, kind, dataset, variant="book", suffix="", root=None, **overrides):
+    def run(self, kind, dataset, variant="book", suffix="", root=None, base=None, **overrides):
         """The run that the chapter speaks of, as a `records.Record`.
 
         Published: the recorded one, `<kind>-<dataset>-<variant><suffix>`. Quick: the same architecture, trained here
@@ -105,6 +105,7 @@ class Chapter:
             dataset: what `data` returned.
             suffix: of the record's name, for example "-self".
             root: where a full run's record is written; None means `_build/records`.
+            base: the `records.Record` of a run of this chapter whose encoder is kept; see `train.train`.
             overrides: of the model's `build`, where a run is trained here.
         """
         from vattn_utils import records, train, training
@@ -113,10 +114,11 @@ class Chapter:
         if self.published:
             return records.load(name)
         if self.full:
-            recipe = records.load(name).recipe
-            return train.train(kind, dataset, variant, recipe, name, overrides, root=root or Path("_build/records"))
-        recipe = training.recipe(kind, variant, epochs=2, batch_size=64, validation=QUICK_IMAGES // 5)
-        return train.train(kind, dataset, variant, recipe, name, overrides, root=self._folder.name)
+            recipe, root = records.load(name).recipe, root or Path("_build/records")
+        else:
+            recipe = training.recipe(kind, variant, epochs=2, batch_size=64, validation=QUICK_IMAGES // 5)
+            root = self._folder.name
+        return train.train(kind, dataset, variant, recipe, name, overrides, root=root, base=base)
 
 
 def open_chapter(name, profile, seed=0):

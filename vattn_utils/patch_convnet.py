@@ -318,6 +318,10 @@ class PatchConvNet(Classifier):
         else:
             self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
 
+    @property
+    def encoder(self):
+        return [*self.stem, *self.trunk]
+
     def encode(self, images, training=None, attention=None, perturbations=None):
         """Images `(B, H, W, 3)`, 0 to 255, to the trunk's patches, `(B, N, dim)`; no attention happens here."""
         x = self.preprocessing(images)

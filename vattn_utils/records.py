@@ -2,7 +2,7 @@
 
 A record is a folder `<model>-<dataset>-<variant>/` with `record.json`, `model.safetensors` (float16, each array under
 its variable's path) and, where attention was recorded in training, `attention.npz`. The metrics in a record are those
-of the weights that it ships.
+of the weights that it ships. A record that was trained on the encoder of another, its *base*, ships the rest only.
 """
 
 import argparse
@@ -75,12 +75,34 @@ class Record:
         """When, where and with what the run was made."""
         return self.values["provenance"]
 
+    @property
+    def base(self):
+        """The record whose encoder this one's model has, or None. Raises `RecordError` if it is another by now."""
+        if "base" not in self.values:
+            return None
+        base = load(self.values["base"]["name"], self.path.parent)
+        if base.values["sha256"]["model.safetensors"] != self.values["base"]["sha256"]:
+            raise RecordError(
+                f"record {self.name} has the encoder of {base.name}, whose weights are others by now; "
+                "restore them from version control or train it again"
+            )
+        return base
+
+    @property
+    def lineage(self):
+        """This record, behind the one whose encoder it has, and so on: all the training that is in its model."""
+        return [*(self.base.lineage if self.base else []), self]
+
+    def summed(self, name):
+        """The number called `name` of each in the lineage, as text, for example "64 + 10" for "epochs"."""
+        return " + ".join(f"{record.values[name]:,}" for record in self.lineage)
+
     def model(self):
         """The model with the recorded weights, float32. Raises `RecordError` if they are missing or altered."""
-        path = self._verified("model.safetensors")
+        path, base = self._verified("model.safetensors"), self.base
         model = MODELS[self.values["model"]](**self.config)
         model.build()
-        arrays = load_file(path)
+        arrays = load_file(path) | (_encoder(base.model()) if base else {})
         expected = {_weight_name(weight): tuple(weight.shape) for weight in model.weights}
         found = {name: array.shape for name, array in arrays.items()}
         if expected != found:
@@ -150,7 +172,7 @@ def measured(name):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def write(name, model, dataset, variant, recipe, run, provenance, attention=None, root=None):
+def write(name, model, dataset, variant, recipe, run, provenance, attention=None, root=None, base=None):
     """Record a finished run, evaluated on the dataset's test images, under `root`/`name`.
 
     Args:
@@ -160,6 +182,7 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         recipe, run: what `training.fit` took and returned.
         provenance: what `provenance()` said when the training began.
         attention: what an `AttentionRecorder` recorded, if one did.
+        base: the `Record`, in the same `root`, whose encoder the model kept as it is.
 
     The folder appears whole or not at all, and replaces an older one. Returns the `Record`.
     """
@@ -169,7 +192,10 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
     partial = root / f".{name}.{os.getpid()}"
     partial.mkdir(parents=True)
     try:
-        arrays = {_weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in model.weights}
+        arrays = _arrays(model.weights)
+        for path, array in (_encoder(base.model()) if base else {}).items():
+            if not np.array_equal(arrays.pop(path), array):
+                raise RecordError(f"{path} is not what {base.name} holds; train on its encoder with `train.train`")
         save_file(arrays, partial / "model.safetensors")
         if attention is not None:
             np.savez_compressed(partial / "attention.npz", **attention)
@@ -181,7 +207,6 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
             "recipe": dataclasses.asdict(recipe),
             "dataset": dataset.name,
             "digest": dataset.digest,
-            "parameters": sum(prod(weight.shape) for weight in model.trainable_weights),
             "epochs": len(run.history["loss"]),
             "selected_epoch": run.epoch,
             "images_seen": run.images * len(run.history["loss"]),
@@ -191,7 +216,10 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
             "provenance": provenance,
             "sha256": {path.name: _sha256(path) for path in sorted(partial.iterdir())},
         }
+        if base:
+            values["base"] = {"name": base.name, "sha256": base.values["sha256"]["model.safetensors"]}
         shipped = Record(partial, values).model()
+        values["parameters"] = sum(prod(weight.shape) for weight in shipped.trainable_weights)
         values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)
         (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
         if (root / name).exists():
@@ -250,6 +278,14 @@ def _weight_name(weight):
     return weight.path.split("/", 1)[1]
 
 
+def _arrays(weights):
+    return {_weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in weights}
+
+
+def _encoder(model):
+    return _arrays(weight for layer in model.encoder for weight in layer.weights)
+
+
 def _sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
@@ -276,7 +312,7 @@ def table(root=None):
     for record in load_all(root):
         v = record.values
         rows.append((
-            record.name, f"{v['parameters']:,}", str(v["epochs"]), f"{v['images_seen']:,}",
+            record.name, f"{v['parameters']:,}", record.summed("epochs"), record.summed("images_seen"),
             f"{record.metrics['top1']:.2%}", f"{record.metrics['top5']:.2%}", v["provenance"]["device"],
             v["provenance"]["precision"], f"{v['seconds'] / 3600:.2f}",
         ))  # fmt: skip

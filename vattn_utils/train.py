@@ -3,6 +3,8 @@
 import argparse
 import ast
 import dataclasses
+import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def with_policy(precision, seed, make):
         keras.config.set_dtype_policy(policy)
 
 
-def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=None, root=None, watch=4):
+def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=None, root=None, watch=4, base=None):
     """Build, train, evaluate and record a model; what the command line and the chapters' full profile both do.
 
     Args:
@@ -43,17 +45,59 @@ def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=N
         directory: where the run's state is kept while it lasts; see `training.fit`.
         root: where the record is written; see `records.write`.
         watch: how many validation images have their attention recorded after every epoch.
+        base: a `records.Record` in the same `root` whose encoder the model takes over and keeps as it is, so that only
+            what reads from it is trained: a pooling and a head.
 
-    Returns the `records.Record`.
+    Returns the `records.Record`. Raises `records.RecordError` if the encoder of `base` does not fit the model.
     """
     provenance = records.provenance(recipe.precision)
     model = build(kind, dataset, variant, recipe, overrides)
+    if base is not None:
+        stand_on(model, base)
     _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
     watched = Path(directory) / "attention.npz" if directory is not None else None
     recorder = AttentionRecorder(x_val[:watch], path=watched)
     run = training.fit(model, dataset, recipe, directory, callbacks=[recorder])
-    name = name or f"{kind}-{dataset.name}-{variant}"
-    return records.write(name, model, dataset, variant, recipe, run, provenance, recorder.recorded(), root)
+    name = name or default_name(kind, dataset.name, variant)
+    return records.write(name, model, dataset, variant, recipe, run, provenance, recorder.recorded(), root, base)
+
+
+def stand_on(model, base):
+    """Give `model` the encoder of the record `base`, not to be trained. Raises `RecordError` if it does not fit."""
+    recorded = base.model()
+    shapes = [[weight.shape for layer in m.encoder for weight in layer.weights] for m in (model, recorded)]
+    if type(model) is not type(recorded) or shapes[0] != shapes[1]:
+        raise records.RecordError(
+            f"the encoder of {base.name} does not fit a {type(model).__name__} of other sizes; "
+            "give the model the record's own, or train without a base"
+        )
+    for layer, known in zip(model.encoder, recorded.encoder, strict=True):
+        layer.set_weights(known.get_weights())
+        layer.trainable = False
+
+
+def command(record):
+    """The command line that trains what `record` holds, without the options whose defaults it used."""
+    kind, dataset, variant = (record.values[part] for part in ("model", "dataset", "variant"))
+    base = record.values.get("base", {}).get("name")
+    used = {"dataset": dataset, "variant": variant, "name": record.name, "base": base}
+    usual = {"dataset": None, "variant": "book", "name": default_name(kind, dataset, variant), "base": None}
+    for options, recipe in ((used, record.recipe), (usual, training.recipe(kind, variant))):
+        options |= vars(recipe) | {"augmentation": ",".join(recipe.augmentation)}
+    words = ["python", "-m", "vattn_utils.train", kind]
+    for name, value in used.items():
+        if value != usual[name]:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    given = {name: record.config[name] for name in ("num_classes", "mean", "std")}  # these are of the data set
+    untouched = json.loads(json.dumps(BUILDERS[kind](variant, **given).get_config()))
+    for name, value in record.config.items():
+        if value != untouched[name]:
+            words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def default_name(kind, dataset, variant):
+    return f"{kind}-{dataset}-{variant}"
 
 
 def main(arguments=None):
@@ -62,6 +106,7 @@ def main(arguments=None):
     parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
     parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
     parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
+    parser.add_argument("--base", metavar="RECORD", help="a record whose encoder is taken over and not trained")
     parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
     parser.add_argument(
@@ -80,13 +125,15 @@ def main(arguments=None):
     try:
         recipe = training.recipe(options.model, options.variant, **{k: v for k, v in changes.items() if v is not None})
         overrides = {name: _literal(value) for name, _, value in (item.partition("=") for item in options.set)}
+        base = records.load(options.base) if options.base else None
     except ValueError as error:
         parser.error(str(error))
-    name = options.name or f"{options.model}-{options.dataset}-{options.variant}"
+    name = options.name or default_name(options.model, options.dataset, options.variant)
     directory = options.directory or Path("_build/runs") / name
     if directory.exists() and not options.resume:
         parser.error(f"{directory} holds a run already; add --resume to go on with it, or delete it")
-    record = train(options.model, data.load(options.dataset), options.variant, recipe, name, overrides, directory)
+    dataset = data.load(options.dataset)
+    record = train(options.model, dataset, options.variant, recipe, name, overrides, directory, base=base)
     print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)
 
