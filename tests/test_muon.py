@@ -45,8 +45,9 @@ def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
         (lambda: vit.build(pooling="class", **SMALL), {"vit/positions/embedding", "vit/class_token/token"}),
         (lambda: eanet.build(**SMALL), {"eanet/positions/embedding", "eanet/sequence_pooling/score/kernel"}),
         (lambda: patch_convnet.build(**SMALL), {"patch_convnet/attention_pooling/class_query"}),
+        (lambda: patch_convnet.build(queries="per-class", **SMALL), {"patch_convnet/attention_pooling/class_query"}),
     ],
-    ids=["vit", "vit with a class token", "eanet", "patch_convnet"],
+    ids=["vit", "vit with a class token", "eanet", "patch_convnet", "patch_convnet with a query for each class"],
 )
 def test_adamw_has_vectors_positions_tokens_and_the_classifier(make, adamw):
     model = make()

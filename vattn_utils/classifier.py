@@ -36,7 +36,6 @@ class Classifier(Configured, keras.Model):
     The way goes from images over tokens to logits: a subclass has `encode` and `classify`. Both append their weights
     to `attention` where it is a list. `perturbations`, one array for each attention layer, are added to its weights:
     at zero they change nothing, and the gradient with respect to them is the gradient of the attention.
-    `model.encoder` is the list of the layers of `encode` that have weights.
     """
 
     def call(self, images, training=None, return_attention=False, perturbations=None):
@@ -203,11 +202,6 @@ class TokenClassifier(Classifier):
         self.attention_layers = [(kind, prefix_tokens)] * depth
         if pooling == "sequence":
             self.attention_layers = [*self.attention_layers, ("pooling", 0)]
-
-    @property
-    def encoder(self):
-        prefix = [self.class_token] if self.pooling == "class" else []
-        return [self.tokens, *prefix, self.positions, *self.blocks]
 
     def encode(self, images, training=None, attention=None, perturbations=None, until=None):
         """Images `(B, H, W, 3)`, 0 to 255, to what the last block gives, `(B, prefix_tokens + N, dim)`.

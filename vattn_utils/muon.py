@@ -15,7 +15,7 @@ class Muon(keras.optimizers.Muon):
     A step moves a matrix by its Nesterov momentum with all singular values near 1, times 0.2 sqrt(max(rows, columns)),
     so that AdamW's learning rates fit (Liu et al. 2025, arXiv:2502.16982, equation 4). The kernel of a convolution
     counts as the matrix `(height * width * inputs, outputs)`, as in Jordan's own code; in Keras it is left to AdamW.
-    AdamW has vectors, position embeddings, tokens, the scores of a pooling and the classifier (`logits`).
+    AdamW has vectors, position embeddings, tokens, class queries, a pooling's scores and the classifier (`logits`).
 
     Args:
         learning_rate: a number or a schedule, for Muon's weights and for AdamW's.
@@ -31,7 +31,7 @@ class Muon(keras.optimizers.Muon):
 
     def _should_use_adamw(self, variable):
         rows, columns = _matrix(variable.shape)
-        return min(rows, columns) == 1 or variable.name == "embedding" or "/logits/" in variable.path
+        return min(rows, columns) == 1 or variable.name in ("embedding", "class_query") or "/logits/" in variable.path
 
     def zeropower_via_newtonschulz5(self, x, steps):
         """`x`, a matrix or a convolution's kernel, with singular values near 1, by `steps` steps in bfloat16."""
@@ -40,7 +40,7 @@ class Muon(keras.optimizers.Muon):
 
     def lr_adjust(self, x):
         """`x`, an update with singular values near 1, as large as an update of AdamW's usually is."""
-        return ops.reshape(super().lr_adjust(ops.reshape(x, _matrix(x.shape))), x.shape)
+        return x * self.rms_rate * math.sqrt(max(_matrix(x.shape)))
 
 
 def _matrix(shape):

@@ -105,7 +105,7 @@ class Chapter:
             dataset: what `data` returned.
             suffix: of the record's name, for example "-self".
             root: where a full run's record is written; None means `_build/records`.
-            base: the `records.Record` of a run of this chapter whose encoder is kept; see `train.train`.
+            base: the name of another run of the chapter whose encoder is kept where this is trained here.
             overrides: of the model's `build`, where a run is trained here.
         """
         from vattn_utils import records, train, training

@@ -318,8 +318,11 @@ class PatchConvNet(Classifier):
         else:
             self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
 
-    @property
+    # What may differ between two models of which one takes over the other's encoder.
+    READ_OUT = ("num_classes", "queries", "pooling", "mlp_dim", "dropout", "drop_path")
+
     def encoder(self):
+        """The layers of `encode` that have weights."""
         return [*self.stem, *self.trunk]
 
     def encode(self, images, training=None, attention=None, perturbations=None):

@@ -77,25 +77,22 @@ class Record:
 
     @property
     def base(self):
-        """The record whose encoder this one's model has, or None. Raises `RecordError` if it is another by now."""
+        """The record whose encoder this one's model has, or None. Raises `RecordError` if it is gone or altered."""
         if "base" not in self.values:
             return None
-        base = load(self.values["base"]["name"], self.path.parent)
-        if base.values["sha256"]["model.safetensors"] != self.values["base"]["sha256"]:
+        name, root = self.values["base"]["name"], self.path.parent
+        base = load(name, root) if (root / name).exists() else None
+        if base is None or base.values["sha256"].get("model.safetensors") != self.values["base"]["sha256"]:
             raise RecordError(
-                f"record {self.name} has the encoder of {base.name}, whose weights are others by now; "
-                "restore them from version control or train it again"
+                f"record {self.name} has the encoder of {name}, which is {'another by now' if base else 'not there'}; "
+                "restore that one from version control or train this one again"
             )
         return base
 
-    @property
-    def lineage(self):
-        """This record, behind the one whose encoder it has, and so on: all the training that is in its model."""
-        return [*(self.base.lineage if self.base else []), self]
-
-    def summed(self, name):
-        """The number called `name` of each in the lineage, as text, for example "64 + 10" for "epochs"."""
-        return " + ".join(f"{record.values[name]:,}" for record in self.lineage)
+    def all_of(self, name):
+        """The number called `name`, behind that of the base, as text: "64 + 10" for "epochs"."""
+        base = self.values.get("base")
+        return (f"{base[name]:,} + " if base else "") + f"{self.values[name]:,}"
 
     def model(self):
         """The model with the recorded weights, float32. Raises `RecordError` if they are missing or altered."""
@@ -184,7 +181,8 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         attention: what an `AttentionRecorder` recorded, if one did.
         base: the `Record`, in the same `root`, whose encoder the model kept as it is.
 
-    The folder appears whole or not at all, and replaces an older one. Returns the `Record`.
+    The folder appears whole or not at all, and replaces an older one. Returns the `Record`. Raises `RecordError` if the
+    encoder is not that of `base`.
     """
     root = Path(root) if root is not None else folder()
     kind = next(kind for kind, constructor in MODELS.items() if type(model) is constructor)
@@ -195,7 +193,7 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         arrays = _arrays(model.weights)
         for path, array in (_encoder(base.model()) if base else {}).items():
             if not np.array_equal(arrays.pop(path), array):
-                raise RecordError(f"{path} is not what {base.name} holds; train on its encoder with `train.train`")
+                raise RecordError(f"{path} is not what {base.name} holds; train with it as base from the beginning")
         save_file(arrays, partial / "model.safetensors")
         if attention is not None:
             np.savez_compressed(partial / "attention.npz", **attention)
@@ -218,6 +216,7 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         }
         if base:
             values["base"] = {"name": base.name, "sha256": base.values["sha256"]["model.safetensors"]}
+            values["base"] |= {count: base.values[count] for count in ("epochs", "images_seen")}
         shipped = Record(partial, values).model()
         values["parameters"] = sum(prod(weight.shape) for weight in shipped.trainable_weights)
         values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)
@@ -283,7 +282,7 @@ def _arrays(weights):
 
 
 def _encoder(model):
-    return _arrays(weight for layer in model.encoder for weight in layer.weights)
+    return _arrays(weight for layer in model.encoder() for weight in layer.weights)
 
 
 def _sha256(path):
@@ -312,7 +311,7 @@ def table(root=None):
     for record in load_all(root):
         v = record.values
         rows.append((
-            record.name, f"{v['parameters']:,}", record.summed("epochs"), record.summed("images_seen"),
+            record.name, f"{v['parameters']:,}", record.all_of("epochs"), record.all_of("images_seen"),
             f"{record.metrics['top1']:.2%}", f"{record.metrics['top5']:.2%}", v["provenance"]["device"],
             v["provenance"]["precision"], f"{v['seconds'] / 3600:.2f}",
         ))  # fmt: skip

@@ -3,7 +3,6 @@
 import argparse
 import ast
 import dataclasses
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -45,52 +44,59 @@ def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=N
         directory: where the run's state is kept while it lasts; see `training.fit`.
         root: where the record is written; see `records.write`.
         watch: how many validation images have their attention recorded after every epoch.
-        base: a `records.Record` in the same `root` whose encoder the model takes over and keeps as it is, so that only
-            what reads from it is trained: a pooling and a head.
+        base: the name of a record in `root` whose encoder the model takes over and keeps; see `stand_on`.
 
-    Returns the `records.Record`. Raises `records.RecordError` if the encoder of `base` does not fit the model.
+    Returns the `records.Record`. Raises ValueError if the encoder of `base` does not fit the model.
     """
     provenance = records.provenance(recipe.precision)
+    name = name or default_name(kind, dataset.name, variant)
     model = build(kind, dataset, variant, recipe, overrides)
     if base is not None:
-        stand_on(model, base)
+        base = records.load(base, root)
+        stand_on(model, base, name)
     _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
     watched = Path(directory) / "attention.npz" if directory is not None else None
     recorder = AttentionRecorder(x_val[:watch], path=watched)
     run = training.fit(model, dataset, recipe, directory, callbacks=[recorder])
-    name = name or default_name(kind, dataset.name, variant)
     return records.write(name, model, dataset, variant, recipe, run, provenance, recorder.recorded(), root, base)
 
 
-def stand_on(model, base):
-    """Give `model` the encoder of the record `base`, not to be trained. Raises `RecordError` if it does not fit."""
+def stand_on(model, base, name):
+    """Give `model`, a `PatchConvNet`, the encoder of the record `base`, not to be trained.
+
+    Its stochastic depth is the model's: `drop_path=0` turns it off. Raises ValueError if the encoder does not fit, or
+    if `name`, that of the model's own record, is the base's.
+    """
+    if name == base.name:
+        raise ValueError(f"name={name!r} is that of the base, which the new record would replace; give it another")
     recorded = base.model()
-    shapes = [[weight.shape for layer in m.encoder for weight in layer.weights] for m in (model, recorded)]
-    if type(model) is not type(recorded) or shapes[0] != shapes[1]:
-        raise records.RecordError(
-            f"the encoder of {base.name} does not fit a {type(model).__name__} of other sizes; "
-            "give the model the record's own, or train without a base"
+    if type(recorded) is not type(model) or not hasattr(model, "encoder"):
+        raise ValueError(
+            f"{base.name} has no encoder for a {type(model).__name__}; only a PatchConvNet takes another's"
         )
-    for layer, known in zip(model.encoder, recorded.encoder, strict=True):
-        layer.set_weights(known.get_weights())
+    wanted, known = model.get_config(), recorded.get_config()
+    for name in set(known) - {*model.READ_OUT, "name", "dtype", "trainable"}:
+        if wanted[name] != known[name]:
+            raise ValueError(f"{name}={wanted[name]!r} does not fit the encoder of {base.name}; use {known[name]!r}")
+    for layer, kept in zip(model.encoder(), recorded.encoder(), strict=True):
+        layer.set_weights(kept.get_weights())
         layer.trainable = False
 
 
 def command(record):
     """The command line that trains what `record` holds, without the options whose defaults it used."""
     kind, dataset, variant = (record.values[part] for part in ("model", "dataset", "variant"))
-    base = record.values.get("base", {}).get("name")
-    used = {"dataset": dataset, "variant": variant, "name": record.name, "base": base}
-    usual = {"dataset": None, "variant": "book", "name": default_name(kind, dataset, variant), "base": None}
-    for options, recipe in ((used, record.recipe), (usual, training.recipe(kind, variant))):
-        options |= vars(recipe) | {"augmentation": ",".join(recipe.augmentation)}
+    base, recipe = record.values.get("base", {}).get("name"), training.recipe(kind, variant)
+    used = {"dataset": dataset, "variant": variant, "name": record.name, "base": base, **vars(record.recipe)}
+    usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None, **vars(recipe)}
     words = ["python", "-m", "vattn_utils.train", kind]
     for name, value in used.items():
-        if value != usual[name]:
-            words += ["--" + name.replace("_", "-"), str(value)]
-    given = {name: record.config[name] for name in ("num_classes", "mean", "std")}  # these are of the data set
-    untouched = json.loads(json.dumps(BUILDERS[kind](variant, **given).get_config()))
-    for name, value in record.config.items():
+        if value != usual.get(name):
+            words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
+    config = records.MODELS[kind](**record.config).get_config()  # an older record may lack newer arguments
+    given = {name: config[name] for name in ("num_classes", "mean", "std")}  # these are of the data set
+    untouched = BUILDERS[kind](variant, **given).get_config()
+    for name, value in config.items():
         if value != untouched[name]:
             words += ["--set", f"{name}={value}"]
     return shlex.join(words)
@@ -125,7 +131,6 @@ def main(arguments=None):
     try:
         recipe = training.recipe(options.model, options.variant, **{k: v for k, v in changes.items() if v is not None})
         overrides = {name: _literal(value) for name, _, value in (item.partition("=") for item in options.set)}
-        base = records.load(options.base) if options.base else None
     except ValueError as error:
         parser.error(str(error))
     name = options.name or default_name(options.model, options.dataset, options.variant)
@@ -133,7 +138,7 @@ def main(arguments=None):
     if directory.exists() and not options.resume:
         parser.error(f"{directory} holds a run already; add --resume to go on with it, or delete it")
     dataset = data.load(options.dataset)
-    record = train(options.model, dataset, options.variant, recipe, name, overrides, directory, base=base)
+    record = train(options.model, dataset, options.variant, recipe, name, overrides, directory, base=options.base)
     print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)
 

@@ -5,6 +5,7 @@ and resumed equals one that was not. The test images never enter this module's `
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -358,10 +359,14 @@ def write_atomically(path, text):
 def _claim(directory, model, dataset, recipe):
     """Refuse a directory that belongs to another run; otherwise say whose it is."""
     run = {"recipe": dataclasses.asdict(recipe), "model": model.get_config(), "digest": dataset.digest}
+    if model.non_trainable_weights:
+        kept = b"".join(keras.ops.convert_to_numpy(w).tobytes() for w in model.non_trainable_weights)
+        run["kept"] = hashlib.sha256(kept).hexdigest()
     text = json.dumps(run, sort_keys=True, default=str)
     path = directory / "run.json"
     if path.exists() and path.read_text() != text:
         raise ValueError(
-            f"{directory} holds another run (its recipe, model or data differ); give another directory or delete it"
+            f"{directory} holds another run (its recipe, model, base or data differ); "
+            "give another directory or delete it"
         )
     write_atomically(path, text)
