@@ -82,7 +82,7 @@ RECIPES = {
     "vit-book": Recipe(epochs=26),
     "eanet-book": Recipe(epochs=32),
     "patch_convnet-book": Recipe(
-        epochs=30, learning_rate=5e-3, optimizer="muon", augmentation=("flip", "crop", "trivial"),
+        epochs=64, learning_rate=5e-3, optimizer="muon", augmentation=("flip", "crop", "trivial"),
     ),
     # keras.io's settings, mended: contrast before normalisation, and tfa's weight decay of 1e-4 in Keras' rule.
     "vit-keras-io": Recipe(
