@@ -97,12 +97,14 @@ def test_refresh_puts_published_outputs_back_without_stray_metadata(root, monkey
 
 def test_refreshed_notebook_carries_what_its_outputs_follow_from(root):
     (root / "records" / "a.json").write_text("{}")
-    reading = "for path in ('records/a.json', 'book/mini.ipynb'):\n    open(path).close()\nos.listdir('records')"
+    (root / "vattn_utils" / "page.html").write_text("")
+    read = ("records/a.json", "vattn_utils/page.html", "vattn_utils/vit.py", "book/mini.ipynb")
+    reading = f"for path in {read}:\n    open(path).close()\nos.listdir('records')"
     edit(root, 3, f"import os\nimport vattn_utils.vit\n{reading}")
     execute.refresh("mini", root)
     path = root / "book" / "mini.ipynb"
     committed = nbformat.read(path, as_version=4)
-    assert committed.metadata["executed"]["inputs"]["files"].keys() == {"records", "records/a.json"}
+    assert committed.metadata["executed"]["inputs"]["files"].keys() == {"records", *read[:2]}
     assert committed.metadata["executed"]["inputs"]["modules"].keys() == {"vattn_utils.vit"}
     assert freshness.reasons(committed, root) == []
     (root / "records" / "a.json").write_text("[]")

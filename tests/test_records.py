@@ -274,6 +274,11 @@ def test_the_command_of_a_record_trains_it_again(based, tiny, monkeypatch):
     assert records.load("per-class", root).values["sha256"]["model.safetensors"] == expected
 
 
+def test_what_comes_from_the_data_is_not_set_by_hand(tiny):
+    with pytest.raises(ValueError, match="cannot be set: a model has it from its data set"):
+        train.build("vit", tiny, "book", RECIPE, {"mean": (0.5, 0.5, 0.5)})
+
+
 def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
     for record in records.load_all(ROOT / "records"):
         seen = {}

@@ -13,11 +13,18 @@ from vattn_utils import data, eanet, patch_convnet, records, training, vit
 from vattn_utils.attention import AttentionRecorder
 
 BUILDERS = {"vit": vit.build, "eanet": eanet.build, "patch_convnet": patch_convnet.build}
+OF_THE_DATA = ("num_classes", "mean", "std")  # what a model is told of its data set, and nobody else may say
 
 
 def build(kind, dataset, variant, recipe, overrides=None):
-    """The untrained model of a run: for the classes and the statistics of `dataset`, under the recipe's precision."""
-    arguments = dict(variant=variant, num_classes=dataset.num_classes, **dataset.statistics(), **(overrides or {}))
+    """The untrained model of a run: for the classes and the statistics of `dataset`, under the recipe's precision.
+
+    Raises ValueError for an override of what comes from the data set.
+    """
+    overrides = overrides or {}
+    for name in set(OF_THE_DATA) & set(overrides):
+        raise ValueError(f"{name}={overrides[name]!r} cannot be set: a model has it from its data set")
+    arguments = dict(variant=variant, num_classes=dataset.num_classes, **dataset.statistics(), **overrides)
     return with_policy(recipe.precision, recipe.seed, lambda: BUILDERS[kind](**arguments))
 
 
@@ -94,7 +101,7 @@ def command(record):
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
     config = records.MODELS[kind](**record.config).get_config()  # an older record may lack newer arguments
-    given = {name: config[name] for name in ("num_classes", "mean", "std")}  # these are of the data set
+    given = {name: config[name] for name in OF_THE_DATA}
     untouched = BUILDERS[kind](variant, **given).get_config()
     for name, value in config.items():
         if value != untouched[name]:

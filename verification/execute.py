@@ -226,14 +226,15 @@ def resident_bytes(process: psutil.Process) -> int:
 
 
 # Run by the kernel before the first cell: notes every file of the book, the records and the measurements that is opened
-# to be read, and every folder of theirs that is looked through.
+# to be read, every folder of theirs that is looked through, and every file of the package that is not Python.
 READS = """
 import os, sys
 def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), os=os):
     read = event == "open" and str(arguments[1] or "r").startswith("r")
     if (read or event in ("os.scandir", "os.listdir")) and isinstance(arguments[0], (str, os.PathLike)):
         name = os.path.abspath(arguments[0])
-        if name.startswith({folders!r}):
+        data = read and name.startswith({package!r}) and not name.endswith((".py", ".pyc"))
+        if data or name.startswith({folders!r}):
             os.write(note, (name + chr(10)).encode())
 sys.addaudithook(watch)
 del os, sys, watch
@@ -245,7 +246,7 @@ def kernel_environment(cwd, profile):
     """The environment of a kernel: papermill's parameters alone choose the profile, and the user's IPython is out.
 
     Any other profile than the published one sees a copy of the records, so that no quick run can overwrite them.
-    Yields a function that returns the files and folders in `cwd`/book, records and benchmarks that the kernel has read.
+    Yields a function that returns what the kernel has read, as `READS` notes it, relative to `cwd`.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
@@ -254,7 +255,9 @@ def kernel_environment(cwd, profile):
         # its log says how the kernel is connected, which nobody asked
         (settings / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
         folders = tuple(str(cwd / name) for name in ("book", "records", "benchmarks"))
-        (settings / "startup" / "reads.py").write_text(READS.format(log=str(log), folders=folders))
+        (settings / "startup" / "reads.py").write_text(
+            READS.format(log=str(log), folders=folders, package=str(cwd / "vattn_utils"))
+        )
         os.environ.pop("VATTN_PROFILE", None)
         os.environ.update(IPYTHONDIR=folder, TF_CPP_MIN_LOG_LEVEL="3", TF_FORCE_GPU_ALLOW_GROWTH="true")
         if profile != "published":
