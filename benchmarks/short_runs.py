@@ -207,7 +207,10 @@ EXPERIMENTS = {
         50_000,
         _arms(
             "vit",
-            {"a recipe of our own": {"dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.1}},
+            {
+                "little dropout": {"dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.1},
+                "the page's dropout": {},
+            },
             variant="keras-io",
             **{**AS_RECORDED, "optimizer": "adamw", "learning_rate": 1e-3, "batch_size": 256, "validation": 5000},
         ),
