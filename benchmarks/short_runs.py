@@ -264,6 +264,15 @@ def missing(name, results=RESULTS):
     return [(arm, seed) for seed in experiment.seeds for arm in experiment.arms if (arm, seed) not in there]
 
 
+def spare_slow_kernels():
+    """Let PyTorch multiply attention out on a CPU: its fused kernel's backward pass takes twice as long there."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if not torch.cuda.is_available():
+            torch.backends.cuda.enable_flash_sdp(False)  # the switch has this name on a CPU too
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python benchmarks/short_runs.py", description=__doc__.split("\n")[0])
     parser.add_argument("experiments", nargs="*", default=[], help=f"of {', '.join(EXPERIMENTS)}; all if none is named")
@@ -273,6 +282,7 @@ def main(arguments=None):
     unknown = set(options.experiments) - set(EXPERIMENTS)
     if unknown:
         parser.error(f"experiment {', '.join(sorted(unknown))} is not known; there are {', '.join(EXPERIMENTS)}")
+    spare_slow_kernels()
     for name in options.experiments or EXPERIMENTS:
         left = missing(name)
         total = len(EXPERIMENTS[name].arms) * len(EXPERIMENTS[name].seeds)
