@@ -5,11 +5,14 @@
 
 The arms of an experiment differ in what their names say and in nothing else: same images, same seeds, same recipe.
 Each finished run is one line of `results/<experiment>.jsonl`. A run that was interrupted goes on after its last whole
-epoch. CIFAR must be at hand (`$VATTN_DATA`).
+epoch. Started more than once, a processor core each, the processes divide the runs among them. CIFAR must be at hand
+(`$VATTN_DATA`).
 """
 
 import argparse
+import contextlib
 import dataclasses
+import fcntl
 import json
 import math
 import shutil
@@ -219,12 +222,23 @@ EXPERIMENTS = {
 }
 
 
-def run(name, arm, seed, state, results=RESULTS):
+@contextlib.contextmanager
+def in_hand(name, arm, seed, state):
+    """Take a run in hand: the directory of its state, or None while another process has it."""
+    directory = Path(state) / name / f"{arm.replace(' ', '-')}-{seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "in-hand").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            directory = None
+        yield directory
+
+
+def run(name, arm, seed, directory, results=RESULTS):
     """Train one arm of one experiment with one seed, and add it to the results."""
     experiment = EXPERIMENTS[name]
     dataset = data.load(experiment.dataset).take(experiment.images)
-    directory = Path(state) / name / f"{arm.replace(' ', '-')}-{seed}"
-    directory.mkdir(parents=True, exist_ok=True)
     provenance = records.provenance()
     model, history, done = experiment.train(dataset, seed, directory, **experiment.arms[arm])
     values = model.evaluate(
@@ -244,8 +258,8 @@ def run(name, arm, seed, state, results=RESULTS):
     }
     path = Path(results) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_text() if path.exists() else ""
-    training.write_atomically(path, before + json.dumps(finished) + "\n")
+    with path.open("a") as file:  # one short write, and so whole beside another process's
+        file.write(json.dumps(finished) + "\n")
     shutil.rmtree(directory)
     return finished
 
@@ -288,9 +302,17 @@ def main(arguments=None):
         total = len(EXPERIMENTS[name].arms) * len(EXPERIMENTS[name].seeds)
         print(f"{name}: {total - len(left)} of {total} runs are there")
         for arm, seed in left:
-            print(f"{name}: {arm}, seed {seed}" + (" is missing" if options.list else ""), flush=True)
-            if not options.list:
-                test = run(name, arm, seed, options.state)["test"]
+            if options.list:
+                print(f"{name}: {arm}, seed {seed} is missing")
+                continue
+            with in_hand(name, arm, seed, options.state) as directory:
+                if directory is None:
+                    continue
+                if (arm, seed) not in missing(name):  # another process has finished it since
+                    shutil.rmtree(directory)
+                    continue
+                print(f"{name}: {arm}, seed {seed}", flush=True)
+                test = run(name, arm, seed, directory)["test"]
                 print(f"{name}: {arm}, seed {seed}: test {', '.join(f'{k} {v:.4f}' for k, v in test.items())}")
 
 

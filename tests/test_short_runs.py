@@ -13,6 +13,7 @@ from benchmarks.short_runs import (
     by_script,
     by_tail,
     by_vit_script,
+    in_hand,
     main,
     missing,
     run,
@@ -57,7 +58,8 @@ def tiny(monkeypatch):
 @pytest.mark.parametrize("name", TINY)
 def test_a_run_is_recorded_with_all_that_it_takes_to_repeat_it(name, tmp_path):
     arm = next(iter(TINY[name].arms))
-    run(name, arm, 0, tmp_path / "state", tmp_path)
+    with in_hand(name, arm, 0, tmp_path / "state") as directory:
+        run(name, arm, 0, directory, tmp_path)
     (line,) = (tmp_path / f"{name}.jsonl").read_text().splitlines()
     found = json.loads(line)
     assert (found["arm"], found["seed"], found["images"]) == (arm, 0, TINY[name].images)
@@ -73,6 +75,7 @@ def test_what_is_missing_is_listed_seed_by_seed_and_run(tmp_path, monkeypatch, c
     asked = []
     monkeypatch.setattr(short_runs, "run", lambda *what: asked.append(what[:3]) or {"test": {"accuracy": 0.5}})
     monkeypatch.setattr(short_runs, "missing", lambda name: missing(name, tmp_path))
+    state = ["--state", str(tmp_path / "state")]
     main(["by-recipe", "--list"])
     assert capsys.readouterr().out.splitlines() == [
         "by-recipe: 0 of 4 runs are there",
@@ -82,11 +85,33 @@ def test_what_is_missing_is_listed_seed_by_seed_and_run(tmp_path, monkeypatch, c
         "by-recipe: without, seed 1 is missing",
     ]
     assert not asked
-    main(["by-recipe"])
+    main(["by-recipe", *state])
     assert asked == [("by-recipe", arm, seed) for seed in (0, 1) for arm in ("with", "without")]
     with pytest.raises(SystemExit):
         main(["resnet"])
     assert "resnet is not known; there are by-recipe" in capsys.readouterr().err
+
+
+def test_processes_divide_the_runs_among_them(tmp_path, monkeypatch):
+    """Each process leaves alone what another has in hand, and what another has finished since it began."""
+    asked = []
+    left = [("with", 0), ("without", 0), ("with", 1)]
+
+    def elsewhere(*what):
+        asked.append(what[1:3])
+        if len(asked) == 1:
+            left.remove(("without", 0))  # the other process finishes this one meanwhile
+        return {"test": {"accuracy": 0.5}}
+
+    monkeypatch.setattr(short_runs, "run", elsewhere)
+    monkeypatch.setattr(short_runs, "missing", lambda name: list(left))
+    with in_hand("by-recipe", "with", 1, tmp_path) as directory:
+        main(["by-recipe", "--state", str(tmp_path)])
+    assert directory.is_dir()
+    assert asked == [("with", 0)]
+    assert not (tmp_path / "by-recipe" / "without-0").exists()
+    main(["by-recipe", "--state", str(tmp_path)])
+    assert asked == [("with", 0), ("with", 0), ("with", 1)]
 
 
 def test_the_arms_of_an_experiment_differ_in_what_is_compared_only():

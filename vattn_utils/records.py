@@ -96,18 +96,25 @@ class Record:
 
     def model(self):
         """The model with the recorded weights, float32. Raises `RecordError` if they are missing or altered."""
-        path, base = self._verified("model.safetensors"), self.base
+        arrays = load_file(self._verified("model.safetensors"))
         model = MODELS[self.values["model"]](**self.config)
         model.build()
-        arrays = load_file(path) | (_encoder(base.model()) if base else {})
+        if base := self.base:
+            arrays |= base._encoder(model)
         expected = {_weight_name(weight): tuple(weight.shape) for weight in model.weights}
         found = {name: array.shape for name, array in arrays.items()}
         if expected != found:
             odd = sorted(dict(expected.items() ^ found.items()))
-            raise RecordError(f"{path} does not fit its model: {', '.join(odd[:5])}; train it again")
+            raise RecordError(f"{self.path} does not fit its model: {', '.join(odd[:5])}; train it again")
         for weight in model.weights:
             weight.assign(arrays[_weight_name(weight)].astype("float32"))
         return model
+
+    def _encoder(self, model):
+        """What this record holds for the encoder of `model`, by name."""
+        names = {_weight_name(weight) for layer in model.encoder() for weight in layer.weights}
+        arrays = load_file(self._verified("model.safetensors"))
+        return {name: array for name, array in arrays.items() if name in names}
 
     def attention(self):
         """What `attention.AttentionRecorder` recorded in training, as a dict of arrays."""
@@ -190,8 +197,8 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
     partial = root / f".{name}.{os.getpid()}"
     partial.mkdir(parents=True)
     try:
-        arrays = _arrays(model.weights)
-        for path, array in (_encoder(base.model()) if base else {}).items():
+        arrays = {_weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in model.weights}
+        for path, array in (base._encoder(model) if base else {}).items():
             if not np.array_equal(arrays.pop(path), array):
                 raise RecordError(f"{path} is not what {base.name} holds; train with it as base from the beginning")
         save_file(arrays, partial / "model.safetensors")
@@ -275,14 +282,6 @@ def _commit():
 def _weight_name(weight):
     """A variable's path below its model, for example `block_0/attention/memory_key`."""
     return weight.path.split("/", 1)[1]
-
-
-def _arrays(weights):
-    return {_weight_name(weight): np.asarray(weight.numpy()).astype("float16") for weight in weights}
-
-
-def _encoder(model):
-    return _arrays(weight for layer in model.encoder() for weight in layer.weights)
 
 
 def _sha256(path):
