@@ -183,6 +183,14 @@ def test_a_known_crossover_is_found():
     assert 256 < cost.crossover([64, 128, 256, 512], [2, 0.5, 0.5, 2], [1, 1, 1, 1]) < 512
 
 
+def test_arms_are_compared_seed_by_seed():
+    one, other = (
+        [{"seed": seed, "test": {"accuracy": accuracy}} for seed, accuracy in arm]
+        for arm in (((2, 0.5), (0, 0.3), (7, 0.9)), ((0, 0.2), (2, 0.1), (1, 0.0)))
+    )
+    assert cost.gained(one, other) == pytest.approx([10, 40])
+
+
 def test_the_interval_of_a_crossover_holds_it_and_widens_with_the_noise(random):
     def noisy(values, noise):
         return [value * np.exp(random.normal(0, noise, 15)) for value in values]

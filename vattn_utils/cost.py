@@ -163,6 +163,15 @@ def interval(values):
     return float(values.mean()), float(quantile * values.std(ddof=1) / len(values) ** 0.5)
 
 
+def gained(runs, others):
+    """By how many points of test accuracy the short runs of one arm are better than another's, seed by seed.
+
+    Takes lines of `records.measured`; seeds that one of the two arms lacks are left out. Returns a list.
+    """
+    ours, theirs = ({run["seed"]: run["test"]["accuracy"] for run in arm} for arm in (runs, others))
+    return [100 * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
 def exponent(tokens, values, last=5):
     """How `values` grow with `tokens`: the slope of a straight line in log-log, by least squares.
 
@@ -250,7 +259,8 @@ def table(points, mode="step"):
     columns = {name: dict(zip(*series(points, name, mode), strict=True)) for name in names}
     lines = [f"| N | {' | '.join(names)} |", "|---:" * (len(names) + 1) + "|"]
     for tokens in sorted({point["tokens"] for point in points}):
-        cells = [f"{1e3 * np.median(of[tokens]):.3g}" if tokens in of else "–" for of in columns.values()]
+        medians = [1e3 * np.median(of[tokens]) if tokens in of else None for of in columns.values()]
+        cells = ["–" if ms is None else f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}" for ms in medians]
         lines.append(f"| {tokens:,} | {' | '.join(cells)} |")
     return lines
 

@@ -257,9 +257,10 @@ def name_marks(axis, marks):
         _, distance, box = min(places, key=lambda place: place[0])
         taken.append(box)
         label.remove()
+        tie = dict(arrowstyle="-", color="0.4", linewidth=0.8, shrinkB=3)
         axis.annotate(
             name, (x, y), axis.transData.inverted().transform(box.min), fontsize=8, color=color, parse_math=False,
-            va="bottom", arrowprops=dict(arrowstyle="-", color="0.7", linewidth=0.6) if distance > 1 else None,
+            va="bottom", arrowprops=tie if distance > 1 else None,
         )  # fmt: skip
 
 
