@@ -48,7 +48,7 @@ PROFILES = {
     "full": "real CIFAR images, trained here from scratch with the recorded recipe.",
 }
 
-QUICK_IMAGES = 400  # what a chapter trains on in the quick profile
+QUICK_IMAGES = 200  # what a chapter trains on in the quick profile
 
 STYLE = {
     "figure.dpi": 100,
@@ -139,6 +139,11 @@ def open_chapter(name, profile, seed=0):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     plt.rcParams.update(STYLE)
     keras.utils.set_random_seed(seed)
+    if profile == "quick" and keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        # A few steps do not pay back the seconds that it takes to optimize their graph.
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     print(f"Profile {profile}: {PROFILES[profile]}")
     return Chapter(name, profile)
 
