@@ -136,10 +136,13 @@ def test_failing_cell_fails_the_chapter_and_keeps_what_was_reached(root):
     assert (root / "book" / "mini.ipynb").read_bytes() == before
 
 
-def test_kernel_that_takes_too_long_is_killed(root):
+def test_kernel_that_takes_too_long_is_killed_and_what_was_reached_is_kept(root):
     edit(root, 3, "import time\ntime.sleep(60)")
     with pytest.raises(ChapterError, match=r"took more than 3 s"):
         execute.execute_chapter("mini", "quick", root=root, limits=Limits(3, 4 * GIB))
+    (kept,) = (root / "_build" / "executed" / "quick").iterdir()
+    assert kept.name == "mini.failed.ipynb"
+    assert nbformat.read(kept, as_version=4).cells[3].outputs[0].text == "Profile quick: n is 1\n"
 
 
 def test_kernel_that_needs_too_much_memory_is_killed(root):
