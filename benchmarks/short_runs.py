@@ -279,12 +279,22 @@ def missing(name, results=RESULTS):
 
 
 def spare_slow_kernels():
-    """Let PyTorch multiply attention out on a CPU: its fused kernel's backward pass takes twice as long there."""
+    """Let PyTorch multiply attention out on a CPU, where a training step through its own kernels takes longer."""
     if keras.backend.backend() == "torch":
         import torch
 
         if not torch.cuda.is_available():
-            torch.backends.cuda.enable_flash_sdp(False)  # the switch has this name on a CPU too
+            torch.nn.functional.scaled_dot_product_attention = multiplied_out
+
+
+def multiplied_out(query, key, value, attn_mask=None, is_causal=False, scale=None):
+    """`torch.nn.functional.scaled_dot_product_attention` for what our layers ask of it: no mask."""
+    if attn_mask is not None or is_causal:
+        raise ValueError(
+            f"attn_mask={attn_mask!r}, is_causal={is_causal!r}: attention is multiplied out without a mask"
+        )
+    scores = query * (scale or query.shape[-1] ** -0.5) @ key.mT
+    return scores.softmax(-1) @ value
 
 
 def main(arguments=None):
