@@ -139,11 +139,6 @@ def open_chapter(name, profile, seed=0):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     plt.rcParams.update(STYLE)
     keras.utils.set_random_seed(seed)
-    if profile == "quick" and keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        # A few steps do not pay back the seconds that it takes to optimize their graph.
-        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     print(f"Profile {profile}: {PROFILES[profile]}")
     return Chapter(name, profile)
 
