@@ -288,13 +288,11 @@ def spare_slow_kernels():
 
 
 def multiplied_out(query, key, value, attn_mask=None, is_causal=False, scale=None):
-    """`torch.nn.functional.scaled_dot_product_attention` for what our layers ask of it: no mask."""
-    if attn_mask is not None or is_causal:
-        raise ValueError(
-            f"attn_mask={attn_mask!r}, is_causal={is_causal!r}: attention is multiplied out without a mask"
-        )
-    scores = query * (scale or query.shape[-1] ** -0.5) @ key.mT
-    return scores.softmax(-1) @ value
+    """What our layers ask of `torch.nn.functional.scaled_dot_product_attention`: `(B, heads, N, d)`, no mask."""
+    if attn_mask is not None or is_causal or scale is not None:
+        raise ValueError(f"attn_mask={attn_mask}, is_causal={is_causal}, scale={scale}: only plain attention is here")
+    scores = keras.ops.matmul(query * query.shape[-1] ** -0.5, keras.ops.swapaxes(key, -1, -2))
+    return keras.ops.matmul(keras.ops.softmax(scores), value)
 
 
 def main(arguments=None):

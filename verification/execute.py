@@ -179,7 +179,7 @@ def execute(source: Path, target: Path, parameters: dict[str, object], limits: L
 def engine():
     """The name of papermill's own engine, but that writes the notebook once, at its end or where it fails.
 
-    papermill's writes all of it before and after every cell, 6 s of a long chapter's 90.
+    papermill's writes all of it before and after every cell: seconds, where it holds many figures.
     """
     from papermill import engines
 
