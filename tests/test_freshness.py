@@ -161,6 +161,6 @@ def test_the_command_names_the_stale_chapter_and_the_way_out(root, monkeypatch, 
 
 
 def test_the_whole_book_is_looked_through_in_seconds(capsys):
-    started = time.process_time()
+    started = time.thread_time()  # of this thread alone: TensorFlow's, of other tests, may be busy meanwhile
     freshness.main([])
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5

@@ -9,6 +9,7 @@ executed here. Comments, docstrings and empty lines of a module count only where
 
 import argparse
 import ast
+import functools
 import hashlib
 import io
 import json
@@ -86,8 +87,13 @@ def reached(names, root):
         path = module_path(name, root)
         if name not in found and path.is_file():
             found.add(name)
-            waiting |= imported(ast.parse(path.read_text()))
+            waiting |= imports_of(path.read_text())
     return found
+
+
+@functools.cache  # the chapters share most of their modules
+def imports_of(source):
+    return imported(ast.parse(source))
 
 
 def module_path(name, root):
@@ -95,6 +101,7 @@ def module_path(name, root):
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@functools.cache
 def without_prose(source):
     """A module's source without comments, docstrings and empty lines, the same for every version of Python."""
     lines = source.split("\n")
