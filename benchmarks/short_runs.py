@@ -89,7 +89,9 @@ def by_tail(dataset, seed, directory, optimizer, name="patch_convnet-cifar10-ker
 
 def _fit(model, directory, epochs, validation, *batches, callbacks=(), **options):
     journal = training.Journal(directory, report=True)
-    backup = keras.callbacks.BackupAndRestore(str(Path(directory) / "backup"), delete_checkpoint=False)
+    backup = keras.callbacks.BackupAndRestore(
+        str(Path(directory) / "backup"), double_checkpoint=True, delete_checkpoint=False
+    )
     callbacks = [journal, backup, *callbacks]
     model.fit(*batches, epochs=epochs, verbose=0, callbacks=callbacks, validation_data=validation, **options)
     return journal.history

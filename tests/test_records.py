@@ -72,6 +72,29 @@ def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
         np.testing.assert_array_equal(shipped, trained.astype("float16"))
 
 
+def test_a_record_says_what_rounding_its_weights_did_to_the_accuracy(tiny, tmp_path):
+    model = eanet.build("book", num_classes=4, **SIZES)
+    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
+    for weight in model.trainable_weights:  # far below what float16 can tell from zero
+        weight.assign(weight * 1e-9)
+    record = records.write("eanet-tiny-book", model, tiny, "book", RECIPE, run, records.provenance(), root=tmp_path)
+    before = training.evaluate(model, tiny.x_test, tiny.y_test)["top1"]
+    assert record.values["rounding"] == record.metrics["top1"] - before != 0
+
+
+def test_weights_that_are_too_large_are_not_shipped(tiny, tmp_path, monkeypatch, tiny_at_hand, capsys):
+    monkeypatch.setattr(records, "SHIPPED_BYTES", 1000)
+    record = train.train("eanet", tiny, "book", RECIPE, overrides=SIZES, root=tmp_path, watch=2)
+    assert sorted(path.name for path in record.path.iterdir()) == ["attention.npz", "record.json"]
+    assert not record.ships_weights
+    assert 0 <= record.metrics["top1"] <= 1
+    with pytest.raises(RecordError, match=r"was made without model\.safetensors"):
+        record.model()
+    assert records.verify(tmp_path) == []
+    assert "its weights are not shipped" in capsys.readouterr().out
+    assert "eanet-tiny-book" in records.table(tmp_path)
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "attention.npz"])
 def test_an_altered_byte_is_found(copy, file):
     path = copy / "eanet-tiny-book" / file
@@ -155,8 +178,9 @@ def test_verification_finds_a_metric_that_is_not_true(copy, tiny_at_hand):
     assert fault.startswith("eanet-tiny-book: top1 is")
 
 
-def test_verification_names_an_altered_file(copy, tiny_at_hand):
-    path = copy / "eanet-tiny-book" / "model.safetensors"
+@pytest.mark.parametrize("file", ["model.safetensors", "attention.npz"])
+def test_verification_names_an_altered_file(copy, tiny_at_hand, file):
+    path = copy / "eanet-tiny-book" / file
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     (fault,) = records.verify(copy)
     assert str(path) in fault
@@ -310,10 +334,17 @@ def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
 
 
 def test_every_shipped_record_is_whole():
-    for record in records.load_all():
-        assert record.model().count_params() > 0
-        assert record.values["sha256"].keys() >= {"model.safetensors"}
-        assert record.values["model"] in records.MODELS
+    sizes = []
+    for record in records.load_all(ROOT / "records"):
+        record.check_files()
+        if record.ships_weights:
+            assert record.model().count_params() == record.values["parameters"]
+            sizes.append((record.path / "model.safetensors").stat().st_size)
+        else:
+            assert 2 * record.values["parameters"] > records.SHIPPED_BYTES
+        assert abs(record.values.get("rounding", 0)) <= 0.0005  # those of before it was recorded lack it
+    assert max(sizes) <= records.SHIPPED_BYTES
+    assert sum(sizes) <= 15_000_000
 
 
 def test_tensorboard_reads_the_history_written_beside_a_record(copy):

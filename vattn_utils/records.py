@@ -2,7 +2,8 @@
 
 A record is a folder `<model>-<dataset>-<variant>/` with `record.json`, `model.safetensors` (float16, each array under
 its variable's path) and, where attention was recorded in training, `attention.npz`. The metrics in a record are those
-of the weights that it ships. A record that was trained on the encoder of another, its *base*, ships the rest only.
+of these float16 weights. A record that was trained on the encoder of another, its *base*, ships the rest only; one whose
+weights would take more than `SHIPPED_BYTES` ships none, and nobody can evaluate it again.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from vattn_utils import data, eanet, patch_convnet, training, vit
 
+SHIPPED_BYTES = 5_000_000
 MODELS = {"vit": vit.ViT, "eanet": eanet.EANet, "patch_convnet": patch_convnet.PatchConvNet}
 
 
@@ -93,6 +95,15 @@ class Record:
         """The number called `name`, behind that of the base, as text: "64 + 10" for "epochs"."""
         base = self.values.get("base")
         return (f"{base[name]:,} + " if base else "") + f"{self.values[name]:,}"
+
+    @property
+    def ships_weights(self):
+        return "model.safetensors" in self.values["sha256"]
+
+    def check_files(self):
+        """Raise `RecordError` if a file of the record, weights or attention, is missing or altered."""
+        for file in self.values["sha256"]:
+            self._verified(file)
 
     def model(self):
         """The model with the recorded weights, float32. Raises `RecordError` if they are missing or altered."""
@@ -188,8 +199,9 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         attention: what an `AttentionRecorder` recorded, if one did.
         base: the `Record`, in the same `root`, whose encoder the model kept as it is.
 
-    The folder appears whole or not at all, and replaces an older one. Returns the `Record`. Raises `RecordError` if the
-    encoder is not that of `base`.
+    The weights are rounded to float16; `rounding` in the record says by how much (shares) that raised top-1. They are not
+    kept if they take more than `SHIPPED_BYTES`. The folder appears whole or not at all, and replaces an older one. Returns
+    the `Record`. Raises `RecordError` if the encoder is not that of `base`.
     """
     root = Path(root) if root is not None else folder()
     kind = next(kind for kind, constructor in MODELS.items() if type(model) is constructor)
@@ -227,6 +239,12 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         shipped = Record(partial, values).model()
         values["parameters"] = sum(prod(weight.shape) for weight in shipped.trainable_weights)
         values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)
+        shipped.set_weights(model.get_weights())
+        trained = training.evaluate(shipped, dataset.x_test, dataset.y_test)
+        values["rounding"] = values["test"]["top1"] - trained["top1"]
+        if (partial / "model.safetensors").stat().st_size > SHIPPED_BYTES:
+            (partial / "model.safetensors").unlink()
+            del values["sha256"]["model.safetensors"]
         (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
         if (root / name).exists():
             shutil.rmtree(root / name)
@@ -306,26 +324,30 @@ def write_events(record):
 
 def table(root=None):
     """Every record as one row of text, under a heading."""
-    rows = [("record", "parameters", "epochs", "images seen", "top-1", "top-5", "device", "precision", "hours")]
+    rows = [("record", "parameters", "epochs", "images seen", "top-1", "top-5", "seed", "device", "precision", "hours")]
     for record in load_all(root):
         v = record.values
         rows.append((
             record.name, f"{v['parameters']:,}", record.all_of("epochs"), record.all_of("images_seen"),
-            f"{record.metrics['top1']:.2%}", f"{record.metrics['top5']:.2%}", v["provenance"]["device"],
-            v["provenance"]["precision"], f"{v['seconds'] / 3600:.2f}",
+            f"{record.metrics['top1']:.2%}", f"{record.metrics['top5']:.2%}", str(v["recipe"]["seed"]),
+            v["provenance"]["device"], v["provenance"]["precision"], f"{v['seconds'] / 3600:.2f}",
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def verify(root=None, tolerance=0.001):
-    """Load every record's weights and, where its data is at hand, evaluate them again. Returns a list of faults.
+    """Check every record's files and, where its data is at hand, evaluate its weights again. Returns a list of faults.
 
     tolerance: by how much top-1 and top-5 (shares) may differ from the record.
     """
     faults = []
     for record in load_all(root):
         try:
+            record.check_files()
+            if not record.ships_weights:
+                print(f"{record.name}: its weights are not shipped; nothing to evaluate")
+                continue
             model = record.model()
             if not data.at_hand(record.values["dataset"]):
                 print(f"{record.name}: weights whole; {record.values['dataset']} is not at hand to evaluate them")
