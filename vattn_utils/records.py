@@ -2,8 +2,8 @@
 
 A record is a folder `<model>-<dataset>-<variant>/` with `record.json`, `model.safetensors` (float16, each array under
 its variable's path) and, where attention was recorded in training, `attention.npz`. The metrics in a record are those
-of these float16 weights. A record that was trained on the encoder of another, its *base*, ships the rest only; one whose
-weights would take more than `SHIPPED_BYTES` ships none, and nobody can evaluate it again.
+of these float16 weights. A record that was trained on the encoder of another, its *base*, ships the rest only; one
+whose weights would take more than `SHIPPED_BYTES` ships none, and nobody can evaluate it again.
 """
 
 import argparse
@@ -199,9 +199,9 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         attention: what an `AttentionRecorder` recorded, if one did.
         base: the `Record`, in the same `root`, whose encoder the model kept as it is.
 
-    The weights are rounded to float16; `rounding` in the record says by how much (shares) that raised top-1. They are not
-    kept if they take more than `SHIPPED_BYTES`. The folder appears whole or not at all, and replaces an older one. Returns
-    the `Record`. Raises `RecordError` if the encoder is not that of `base`.
+    The weights are rounded to float16; `rounding` in the record says by how much (shares) that raised top-1. They are
+    not kept if they take more than `SHIPPED_BYTES`. The folder appears whole or not at all, and replaces an older one.
+    Returns the `Record`. Raises `RecordError` if the encoder is not that of `base`.
     """
     root = Path(root) if root is not None else folder()
     kind = next(kind for kind, constructor in MODELS.items() if type(model) is constructor)
