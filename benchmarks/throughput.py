@@ -63,8 +63,9 @@ def main(arguments=None):
         _, images, parameters = models[kind, variant]
         rate = images / statistics.median(found)
         print(f"{kind:14}{variant:21}{rate:8.1f} images a second")
-        line = {"model": kind, "variant": variant, "parameters": parameters, "images_per_second": rate}
-        lines.append({**line, "provenance": provenance})
+        line = {"model": kind, "variant": variant, "parameters": parameters}
+        line["optimizer"] = training.recipe(kind, variant.partition(",")[0]).optimizer
+        lines.append({**line, "images_per_second": rate, "provenance": provenance})
     options.result.parent.mkdir(parents=True, exist_ok=True)
     training.write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
 

@@ -19,6 +19,7 @@ def test_throughput_is_written_for_every_model_and_variant(tmp_path, monkeypatch
     own = [(model, variant) for model in ("vit", "eanet") for variant in ("keras-io", "book")]
     assert found == [*own, ("eanet", "book, self-attention")]
     assert all(line["images_per_second"] > 0 and line["provenance"]["precision"] == "mixed_bfloat16" for line in lines)
+    assert {line["optimizer"] for line in lines} == {"adamw"}
     assert len(called) == 5 * (2 + 3)
     assert called[10:15] == called[15:20] == [*dict.fromkeys(called)]  # they take turns
     assert len(capsys.readouterr().out.splitlines()) == 5

@@ -175,6 +175,11 @@ def test_an_interval_is_students():
         cost.interval([1.0])
 
 
+def test_several_seeds_are_told_with_their_deviation_and_one_without():
+    assert cost.mean_and_deviation([0.5, 0.51, 0.52]) == "51.00 ± 1.00"
+    assert cost.mean_and_deviation([0.5]) == "50.00"
+
+
 def test_a_known_crossover_is_found():
     assert cost.crossover(TOKENS, TOKENS**2.0, 300.0 * TOKENS) == pytest.approx(300)
     assert cost.crossover(TOKENS, TOKENS**2.0, 10.0 * TOKENS) is None  # dearer everywhere

@@ -309,7 +309,8 @@ def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
         monkeypatch.setattr(train, "train", lambda *given, base, seen=seen: seen.update(given=given, base=base))
         monkeypatch.setattr(train.data, "load", lambda name: name)
         with pytest.raises(AttributeError):  # there is no record to tell of
-            train.main(shlex.split(train.command(record))[3:])
+            train.main(shlex.split(train.command(record).partition("vattn_utils.train")[2]))
+        assert train.command(record).startswith("KERAS_BACKEND=torch ") == (record.provenance["backend"] == "torch")
         kind, dataset, variant, recipe, name, changes, _ = seen["given"]
         assert (kind, dataset, name, recipe) == (
             record.values["model"], record.values["dataset"], record.name, record.recipe

@@ -163,6 +163,12 @@ def interval(values):
     return float(values.mean()), float(quantile * values.std(ddof=1) / len(values) ** 0.5)
 
 
+def mean_and_deviation(accuracies):
+    """Mean ± standard deviation, in %, of accuracies (shares) with several seeds: "55.05 ± 0.01"; of one, it alone."""
+    values = 100 * np.asarray(accuracies, "float64")
+    return f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
+
+
 def gained(runs, others):
     """By how many points of test accuracy the short runs of one arm are better than another's, seed by seed.
 

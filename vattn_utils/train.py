@@ -91,12 +91,14 @@ def stand_on(model, base, name):
 
 
 def command(record):
-    """The command line that trains what `record` holds, without the options whose defaults it used."""
+    """The command line that trains what `record` holds, on its backend, without the options whose defaults it used."""
     kind, dataset, variant = (record.values[part] for part in ("model", "dataset", "variant"))
     base, recipe = record.values.get("base", {}).get("name"), training.recipe(kind, variant)
     used = {"dataset": dataset, "variant": variant, "name": record.name, "base": base, **vars(record.recipe)}
     usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None, **vars(recipe)}
-    words = ["python", "-m", "vattn_utils.train", kind]
+    backend = record.provenance["backend"]
+    words = [f"KERAS_BACKEND={backend}"] if backend != "tensorflow" else []
+    words += ["python", "-m", "vattn_utils.train", kind]
     for name, value in used.items():
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
