@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -82,17 +83,20 @@ def test_a_record_says_what_rounding_its_weights_did_to_the_accuracy(tiny, tmp_p
     assert record.values["rounding"] == record.metrics["top1"] - before != 0
 
 
-def test_weights_that_are_too_large_are_not_shipped(tiny, tmp_path, monkeypatch, tiny_at_hand, capsys):
+def test_weights_that_are_too_large_are_kept_where_they_were_trained_and_not_missed_elsewhere(
+    copy, tiny_at_hand, monkeypatch, capsys
+):
+    record = records.load("eanet-tiny-book", copy)
     monkeypatch.setattr(records, "SHIPPED_BYTES", 1000)
-    record = train.train("eanet", tiny, "book", RECIPE, overrides=SIZES, root=tmp_path, watch=2)
-    assert sorted(path.name for path in record.path.iterdir()) == ["attention.npz", "record.json"]
     assert not record.ships_weights
-    assert 0 <= record.metrics["top1"] <= 1
-    with pytest.raises(RecordError, match=r"was made without model\.safetensors"):
+    assert records.verify(copy) == []
+    assert "recorded" in capsys.readouterr().out
+    (record.path / "model.safetensors").unlink()
+    assert records.verify(copy) == []
+    assert "its weights are too large to be shipped" in capsys.readouterr().out
+    with pytest.raises(RecordError, match=r"ships no weights, they take more than 1,000 bytes; train it"):
         record.model()
-    assert records.verify(tmp_path) == []
-    assert "its weights are not shipped" in capsys.readouterr().out
-    assert "eanet-tiny-book" in records.table(tmp_path)
+    assert "eanet-tiny-book" in records.table(copy)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "attention.npz"])
@@ -335,17 +339,20 @@ def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
 
 
 def test_every_shipped_record_is_whole():
-    sizes = []
     for record in records.load_all(ROOT / "records"):
         record.check_files()
         if record.ships_weights:
             assert record.model().count_params() == record.values["parameters"]
-            sizes.append((record.path / "model.safetensors").stat().st_size)
-        else:
-            assert 2 * record.values["parameters"] > records.SHIPPED_BYTES
         assert abs(record.values.get("rounding", 0)) <= 0.0005  # those of before it was recorded lack it
+
+
+def test_the_weights_in_the_repository_are_small():
+    listed = subprocess.run(["git", "ls-files", "records"], cwd=ROOT, capture_output=True, text=True, check=False)
+    sizes = [(ROOT / file).stat().st_size for file in listed.stdout.split() if file.endswith(".safetensors")]
+    if not sizes:
+        pytest.skip("not a checkout")
     assert max(sizes) <= records.SHIPPED_BYTES
-    assert sum(sizes) <= 15_000_000
+    assert sum(sizes) <= 15_000_000  # a reader's own records, which are not committed, do not count
 
 
 def test_tensorboard_reads_the_history_written_beside_a_record(copy):

@@ -2,8 +2,8 @@
 
 A record is a folder `<model>-<dataset>-<variant>/` with `record.json`, `model.safetensors` (float16, each array under
 its variable's path) and, where attention was recorded in training, `attention.npz`. The metrics in a record are those
-of these float16 weights. A record that was trained on the encoder of another, its *base*, ships the rest only; one
-whose weights would take more than `SHIPPED_BYTES` ships none, and nobody can evaluate it again.
+of these float16 weights. A record that was trained on the encoder of another, its *base*, has the rest only. Weights
+of more than `SHIPPED_BYTES` stay on the machine that trained them: such a record ships without.
 """
 
 import argparse
@@ -98,15 +98,20 @@ class Record:
 
     @property
     def ships_weights(self):
-        return "model.safetensors" in self.values["sha256"]
+        """Whether its weights, two bytes a parameter, are few enough to be shipped."""
+        return 2 * self.values["parameters"] <= SHIPPED_BYTES
 
     def check_files(self):
-        """Raise `RecordError` if a file of the record, weights or attention, is missing or altered."""
+        """Raise `RecordError` if a file that should be there, weights or attention, is missing or altered."""
         for file in self.values["sha256"]:
-            self._verified(file)
+            if file != "model.safetensors" or self.ships_weights or (self.path / file).exists():
+                self._verified(file)
 
     def model(self):
-        """The model with the recorded weights, float32. Raises `RecordError` if they are missing or altered."""
+        """The model with the recorded weights, float32.
+
+        Raises `RecordError` if they are missing, altered or too large to be shipped.
+        """
         arrays = load_file(self._verified("model.safetensors"))
         model = MODELS[self.values["model"]](**self.config)
         model.build()
@@ -136,6 +141,11 @@ class Record:
         path, expected = self.path / file, self.values["sha256"].get(file)
         if expected is None:
             raise RecordError(f"record {self.name} was made without {file}")
+        if not path.exists() and file == "model.safetensors" and not self.ships_weights:
+            raise RecordError(
+                f"record {self.name} ships no weights, they take more than {SHIPPED_BYTES:,} bytes; "
+                "train it by its recipe, vattn_utils.train.command(record)"
+            )
         if not path.exists():
             raise RecordError(f"record {self.name} lacks {file}; restore it from version control")
         found = _sha256(path)
@@ -199,9 +209,9 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         attention: what an `AttentionRecorder` recorded, if one did.
         base: the `Record`, in the same `root`, whose encoder the model kept as it is.
 
-    The weights are rounded to float16; `rounding` in the record says by how much (shares) that raised top-1. They are
-    not kept if they take more than `SHIPPED_BYTES`. The folder appears whole or not at all, and replaces an older one.
-    Returns the `Record`. Raises `RecordError` if the encoder is not that of `base`.
+    The weights are rounded to float16; `rounding` in the record is what that added to top-1 (shares, may be negative).
+    The folder appears whole or not at all, and replaces an older one. Returns the `Record`. Raises `RecordError` if the
+    encoder is not that of `base`.
     """
     root = Path(root) if root is not None else folder()
     kind = next(kind for kind, constructor in MODELS.items() if type(model) is constructor)
@@ -242,9 +252,6 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
         shipped.set_weights(model.get_weights())
         trained = training.evaluate(shipped, dataset.x_test, dataset.y_test)
         values["rounding"] = values["test"]["top1"] - trained["top1"]
-        if (partial / "model.safetensors").stat().st_size > SHIPPED_BYTES:
-            (partial / "model.safetensors").unlink()
-            del values["sha256"]["model.safetensors"]
         (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
         if (root / name).exists():
             shutil.rmtree(root / name)
@@ -337,7 +344,7 @@ def table(root=None):
 
 
 def verify(root=None, tolerance=0.001):
-    """Check every record's files and, where its data is at hand, evaluate its weights again. Returns a list of faults.
+    """Check every record's files; where its weights and its data are at hand, evaluate it again. Returns the faults.
 
     tolerance: by how much top-1 and top-5 (shares) may differ from the record.
     """
@@ -345,8 +352,8 @@ def verify(root=None, tolerance=0.001):
     for record in load_all(root):
         try:
             record.check_files()
-            if not record.ships_weights:
-                print(f"{record.name}: its weights are not shipped; nothing to evaluate")
+            if not (record.ships_weights or (record.path / "model.safetensors").exists()):
+                print(f"{record.name}: its weights are too large to be shipped; nothing to evaluate")
                 continue
             model = record.model()
             if not data.at_hand(record.values["dataset"]):
@@ -368,7 +375,9 @@ def verify(root=None, tolerance=0.001):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m vattn_utils.records", description="List the recorded runs.")
-    parser.add_argument("--verify", action="store_true", help="evaluate every record's weights again")
+    parser.add_argument(
+        "--verify", action="store_true", help="check every record, and evaluate again all that ship weights"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write every record's history for TensorBoard")
     options = parser.parse_args(arguments)
     if options.tensorboard:

@@ -350,8 +350,8 @@ MUTATIONS = (
     Mutation(
         "evaluated-on-training-images",
         "vattn_utils/records.py",
-        "evaluate(shipped, dataset.x_test, dataset.y_test)",
-        "evaluate(shipped, dataset.x_train, dataset.y_train)",
+        'values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)',
+        'values["test"] = training.evaluate(shipped, dataset.x_train, dataset.y_train)',
         "A record's test metrics are those of the training images.",
         ("tests/test_records.py::test_a_record_gives_the_model_whose_metrics_it_holds",),
     ),
@@ -437,8 +437,8 @@ MUTATIONS = (
     Mutation(
         "indirect-modules-not-fresh",
         "verification/freshness.py",
-        "waiting |= imported(",
-        "imported(",
+        "waiting |= imports_of(",
+        "imports_of(",
         "A change of a module that a chapter imports through another one does not make it stale.",
         ("tests/test_freshness.py::test_a_change_that_outputs_follow_from_makes_it_stale",),
     ),
