@@ -1,4 +1,4 @@
-"""Short runs, a few minutes each: what a defect costs, and what one part of a model buys.
+"""Short runs, minutes to an hour each: what a defect costs, and what one part of a model buys.
 
     python benchmarks/short_runs.py                       # the runs that are missing, one after the other
     python benchmarks/short_runs.py mixing --list         # what there is and what is missing
