@@ -236,9 +236,21 @@ def test_too_few_images_for_one_batch_are_refused(tiny):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow traces, and is asked here")
 def test_a_training_step_is_traced_once(tiny):
     model, batches = model_of(tiny), Batches(tiny.x_train[:64], tiny.y_train[:64], tiny.num_classes, SHORT)
-    training.compile_model(model, SHORT, len(batches))
+    training.compile_model(model, SHORT, 100)
     traces, compute_loss = [], model.compute_loss
     model.compute_loss = lambda *args, **kwargs: traces.append(1) or compute_loss(*args, **kwargs)
     for index in range(3):
         model.train_on_batch(*batches[index])
     assert len(traces) == 1
+
+
+def test_a_run_of_few_steps_learns_the_same_without_a_graph(tiny, monkeypatch):
+    histories = []
+    for few in (0, 1000):
+        monkeypatch.setattr(training, "FEW_STEPS", few)
+        keras.utils.set_random_seed(0)
+        model = model_of(tiny)
+        histories.append(training.fit(model, tiny, SHORT).history)
+        assert model.run_eagerly == bool(few)
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-4)

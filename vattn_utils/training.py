@@ -20,6 +20,7 @@ from vattn_utils.layers import check_choice
 from vattn_utils.muon import Muon
 
 OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "muon": Muon}
+FEW_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +219,7 @@ def compile_model(model, recipe, steps_per_epoch):
     model.compile(
         optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        run_eagerly=steps < FEW_STEPS,  # done sooner than a graph of one step is traced
         metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.TopKCategoricalAccuracy(5, name="top5"),
