@@ -205,22 +205,6 @@ EXPERIMENTS = {
             **AS_RECORDED,
         ),
     ),
-    # keras.io's ViT, whose weights are too large to be shipped.
-    "vit": Experiment(
-        by_recipe,
-        "cifar100",
-        50_000,
-        _arms(
-            "vit",
-            {
-                "little dropout": {"dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.1},
-                "the page's dropout": {},
-            },
-            variant="keras-io",
-            **{**AS_RECORDED, "optimizer": "adamw", "learning_rate": 1e-3, "batch_size": 256, "validation": 5000},
-        ),
-        seeds=(0,),
-    ),
 }
 
 
