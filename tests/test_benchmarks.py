@@ -13,13 +13,15 @@ from vattn_utils import vit
 def test_throughput_is_written_for_every_model_and_variant(tmp_path, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(throughput, "stepper", lambda *which: (lambda: called.append(str(which)), 128, 1000))
-    throughput.main(["--steps", "3", "--models", "vit", "eanet", "--result", str(tmp_path / "new" / "rates.jsonl")])
+    throughput.main(
+        ["--steps", "3", "--models", "patch_convnet", "eanet", "--result", str(tmp_path / "new" / "rates.jsonl")]
+    )
     lines = [json.loads(line) for line in (tmp_path / "new" / "rates.jsonl").read_text().splitlines()]
     found = [(line["model"], line["variant"]) for line in lines]
-    own = [(model, variant) for model in ("vit", "eanet") for variant in ("keras-io", "book")]
+    own = [(model, variant) for model in ("patch_convnet", "eanet") for variant in ("keras-io", "book")]
     assert found == [*own, ("eanet", "book, self-attention")]
     assert all(line["images_per_second"] > 0 and line["provenance"]["precision"] == "mixed_bfloat16" for line in lines)
-    assert {line["optimizer"] for line in lines} == {"adamw"}
+    assert [line["optimizer"] for line in lines] == ["adamw", "muon", "adamw", "adamw", "adamw"]
     assert len(called) == 5 * (2 + 3)
     assert called[10:15] == called[15:20] == [*dict.fromkeys(called)]  # they take turns
     assert len(capsys.readouterr().out.splitlines()) == 5
