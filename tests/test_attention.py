@@ -49,6 +49,18 @@ def test_a_class_token_stands_before_the_patches_and_is_left_out_of_the_picture(
     np.testing.assert_allclose(shown * left, layer.weights[..., 1:].reshape(shown.shape), atol=1e-6)
 
 
+def test_registers_stand_behind_the_class_token_and_are_no_class_token(pictures):
+    for pooling, prefix in (("class", 3), ("mean", 2)):
+        layers = attention.maps(tiny_model(vit, pooling=pooling, registers=2), pictures)
+        assert (layers[0].prefix_tokens, layers[0].registers) == (prefix, 2)
+        rollout = attention.rollout(layers)
+        rows = rollout[:, 0] if pooling == "class" else rollout[:, prefix:].mean(axis=1)
+        read = attention.read_out(rollout, layers)
+        np.testing.assert_allclose(read.reshape(4, 16), rows[:, prefix:], atol=1e-6)
+    with pytest.raises(ValueError, match="row='class' is not known"):
+        attention.read_out(rollout, layers, row="class")
+
+
 def test_slot_maps_sum_to_one_over_the_tokens(pictures):
     layer = attention.maps(tiny_model(eanet), pictures)[0]
     assert layer.slot_maps.shape == (4, 2, 4, 16)

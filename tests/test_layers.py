@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 
 from vattn_utils import layers
-from vattn_utils.eanet import ExternalAttention, double_normalise
+from vattn_utils.eanet import ExternalAttention, double_normalise, softmax_over_tokens
+from vattn_utils.gradients import gradient
 from vattn_utils.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
 
 
@@ -104,6 +105,39 @@ def test_self_attention_equals_keras_multi_head_attention(tokens, self_attention
         ours += [kernel[:, part], bias[part]]
     theirs.set_weights([*ours, out_kernel.reshape(2, 5, 16), out_bias])
     np.testing.assert_allclose(np.array(theirs(tokens, tokens)), np.array(self_attention(tokens)), atol=1e-5)
+
+
+def test_self_attention_in_training_and_its_gradient_equal_those_of_indexed_query_key_and_value(
+    tokens, random, self_attention
+):
+    kernel, bias, out_kernel, out_bias = [np.array(weight.value) for weight in self_attention.weights]
+    pull = random.normal(size=tokens.shape).astype("float32")
+
+    def indexed(x):
+        x = ops.reshape(ops.matmul(x, kernel) + bias, (-1, 9, 3, 2, 5))
+        query, key, value = x[:, :, 0], x[:, :, 1], x[:, :, 2]
+        weights = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query, key) * 5**-0.5)
+        x = ops.reshape(ops.einsum("bhqk,bkhd->bqhd", weights, value), (-1, 9, 10))
+        return ops.matmul(x, out_kernel) + out_bias
+
+    np.testing.assert_allclose(np.array(self_attention(tokens, training=True)), np.array(indexed(tokens)), atol=1e-5)
+    ours, theirs = (
+        gradient(lambda x, f=function: ops.sum(f(x) * pull), [tokens])[0]
+        for function in (lambda x: self_attention(x, training=True), indexed)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_softmax_over_tokens_and_its_gradient_equal_the_backends(random):
+    logits = random.normal(0, 3, (2, 9, 2, 4)).astype("float32")
+    pull = random.normal(size=logits.shape).astype("float32")
+    np.testing.assert_allclose(np.array(softmax_over_tokens(logits)), softmax(logits, axis=1), atol=1e-6)
+    ours, theirs = (
+        gradient(lambda x, f=function: ops.sum(f(x) * pull), [logits])[0]
+        for function in (softmax_over_tokens, lambda x: ops.softmax(x, axis=1))
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert np.isfinite(np.array(softmax_over_tokens(1000 * logits))).all()
 
 
 def test_fused_self_attention_equals_the_explicit_one(tokens, self_attention):
@@ -274,3 +308,39 @@ def test_a_layer_is_restored_from_its_config(layer):
 def test_an_unknown_choice_names_the_choices():
     with pytest.raises(ValueError, match="position='fourier' is not known; use one of 'learned', 'sincos'"):
         layers.PositionEmbedding("fourier", (2, 2))
+
+
+@pytest.mark.parametrize(("pool_size", "offset"), [(3, 1.5), (4, 0.0)])
+def test_a_token_of_four_pixels_looks_at_its_own_patch_if_the_pool_is_centred(pool_size, offset):
+    tokens = layers.ConvolutionalTokenizer(dim=4, pool_size=pool_size)
+    tokens.build((None, 32, 32, 3))
+    for weight in tokens.weights:  # every pixel counts alike
+        weight.assign(np.ones(weight.shape) if len(weight.shape) > 1 else np.zeros(weight.shape))
+    token = 3 * 8 + 4  # the patch of rows 12 to 15 and columns 16 to 19
+    # A maximum looks at one pixel only: pictures that rise and fall along an axis find its window's far end.
+    centre = []
+    for axis in (0, 1):
+        ends = []
+        for way in (1, -1):
+            ramp = np.arange(32, dtype="float32")[::way] + 1
+            images = np.broadcast_to(np.moveaxis(ramp[:, None, None], 0, axis), (1, 32, 32, 3))
+            (seen,) = gradient(lambda x: ops.sum(tokens(x)[0, token]), [images])
+            weights = np.abs(seen[0]).sum(axis=(1 - axis, 2))
+            ends.append((weights * np.arange(32)).sum() / weights.sum())
+        centre.append(np.mean(ends))
+    np.testing.assert_allclose(centre, [13.5 + offset, 17.5 + offset], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.MLP(8, gelu="tanh"), TrunkBlock("dense", 4, gelu="tanh")], ids=["mlp", "trunk"]
+)
+def test_gelu_by_its_tanh_formula_is_close_to_the_exact_one_and_another(layer, tokens):
+    x = tokens.reshape(2, 3, 3, 16)
+    found = np.array(layer(x))
+    exact = type(layer).from_config({**layer.get_config(), "gelu": "erf"})
+    exact(x)
+    exact.set_weights(layer.get_weights())
+    difference = np.abs(np.array(exact(x)) - found).max()
+    assert 1e-6 < difference < 5e-3
+    with pytest.raises(ValueError, match="gelu='relu' is not known"):
+        type(layer)(**{**layer.get_config(), "gelu": "relu"})

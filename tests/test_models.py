@@ -235,3 +235,40 @@ def test_the_package_speaks_keras_only_but_where_keras_has_no_word():
     for path in set(Path(vattn_utils.__file__).parent.glob("*.py")) - {Path(gradients.__file__)}:
         found = re.findall(r"^\s*(?:import|from) (?:tensorflow|jax|torch)\b|\btf\.|\bjnp\.", path.read_text(), re.M)
         assert not found, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("pooling", ["class", "sequence", "mean", "flatten"])
+def test_registers_take_part_in_attention_and_in_no_answer(pooling, pictures):
+    model = tiny_model(vit, pooling=pooling, registers=3)
+    assert np.prod(model.register_tokens.token.shape) == 3 * 16
+    assert model.prefix_tokens == (4 if pooling == "class" else 3)
+    logits, attention = model(pictures, return_attention=True)
+    tokens = 16 + model.prefix_tokens
+    assert attention[0].shape == (4, 2, tokens, tokens)
+    if pooling == "sequence":
+        assert attention[-1].shape == (4, 1, 1, 16)
+    model.register_tokens.token.assign(10 * np.random.default_rng(0).normal(size=(1, 3, 16)))
+    assert np.abs(np.array(model(pictures)) - np.array(logits)).max() > 1e-4  # read by the patches
+    after = np.array(model.encode(pictures))
+    changed = after.copy()
+    changed[:, model.prefix_tokens - 3 : model.prefix_tokens] += 1
+    np.testing.assert_array_equal(np.array(model.classify(changed)), np.array(model.classify(after)))
+
+
+def test_no_register_is_what_a_model_had_before_there_were_any(pictures):
+    plain, none = tiny_model(vit), tiny_model(vit, registers=0)
+    assert [w.path for w in plain.weights] == [w.path for w in none.weights]
+    assert plain.get_config()["registers"] == 0
+
+
+def test_one_query_for_each_class_is_trained_from_the_beginning_as_the_trunk_is(pictures):
+    model = tiny_model(patch_convnet, queries="per-class", num_classes=3)
+    queries = np.array(model.attention_pooling.class_query)
+    trunk = np.array(model.trunk[0].weights[0])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(pictures, np.array([0, 1, 2, 0]), epochs=2, verbose=0)
+    assert (np.abs(np.array(model.attention_pooling.class_query) - queries).max(axis=(0, 2)) > 1e-6).all()
+    assert not np.array_equal(np.array(model.trunk[0].weights[0]), trunk)
+    _, (weights,) = model(pictures, return_attention=True)
+    assert weights.shape == (4, 1, 3, 1 + 16)
+    assert np.abs(np.array(weights)[:, :, 0] - np.array(weights)[:, :, 1]).max() > 1e-6

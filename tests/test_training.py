@@ -254,3 +254,19 @@ def test_a_run_of_few_steps_learns_the_same_without_a_graph(tiny, monkeypatch):
         assert model.run_eagerly == bool(few)
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-4)
+
+
+def test_batches_are_mixed_as_often_and_as_long_as_the_recipe_says():
+    x = np.random.default_rng(0).integers(0, 256, (640, 8, 8, 3), dtype="uint8")
+    recipe = Recipe(epochs=10, batch_size=16, augmentation=(), cutmix=1.0, mix_share=0.5, unmixed_share=0.2)
+    batches = Batches(x, np.arange(640) % 4, 4, recipe)
+
+    def mixed(epoch):
+        batches.epoch = epoch
+        return [bool((targets.max(axis=1) < 1).any()) for _, targets in map(batches.__getitem__, range(len(batches)))]
+
+    assert 10 <= sum(mixed(0)) <= 30
+    assert any(mixed(7))
+    assert not any(mixed(8) + mixed(9))
+    with pytest.raises(ValueError, match=r"mix_share=1\.5 is not a share"):
+        Recipe(mix_share=1.5)

@@ -24,7 +24,9 @@ class AttentionMap:
     kind: "self" (token to token), "external" (token to memory slot) or "pooling" (class query to token).
     weights: float32 `(B, heads, queries, keys)`; each row sums to 1.
     grid: (rows, columns) of the patch tokens.
-    prefix_tokens: how many class tokens stand before the patches, among the keys and, for "self", the queries.
+    prefix_tokens: how many tokens stand before the patches, among the keys and, for "self", the queries: class tokens,
+        then registers.
+    registers: how many of these are registers.
     slot_maps: for "external" only, float32 `(B, heads, slots, N)`; each slot's map sums to 1 over the tokens.
     """
 
@@ -33,12 +35,13 @@ class AttentionMap:
     grid: tuple
     prefix_tokens: int = 0
     slot_maps: np.ndarray | None = None
+    registers: int = 0
 
     def patches(self):
         """The attention each query pays to the patches as maps, `(B, heads, queries, rows, columns)`.
 
-        What goes to class tokens is left out and the rest divided by its sum. Undefined for external attention,
-        whose keys are memory slots and not places: ValueError.
+        What goes to class tokens and registers is left out and the rest divided by its sum. Undefined for external
+        attention, whose keys are memory slots and not places: ValueError.
         """
         if self.kind == "external":
             raise ValueError("external attention looks at memory slots, which have no place; use slot_maps")
@@ -47,7 +50,7 @@ class AttentionMap:
         return weights.reshape(*weights.shape[:-1], *self.grid)
 
     def own_share(self):
-        """How much attention the class tokens keep for themselves, `(B, heads, queries)`, 0 to 1."""
+        """How much attention goes to class tokens and registers, `(B, heads, queries)`, 0 to 1."""
         return self.weights[..., : self.prefix_tokens].sum(axis=-1)
 
 
@@ -93,7 +96,9 @@ def batches(model, images, batch_size=64):
         _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
         arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]
         yield [
-            _external(array, model.grid) if kind == "external" else AttentionMap(kind, array, model.grid, prefix)
+            _external(array, model.grid)
+            if kind == "external"
+            else AttentionMap(kind, array, model.grid, prefix, registers=model.registers if kind == "self" else 0)
             for (kind, prefix), array in zip(model.attention_layers, arrays, strict=True)
         ]
 
@@ -140,7 +145,7 @@ def discard(weights, ratio, per="image", prefix_tokens=0):
         weights: `(B, queries, keys)`, heads fused.
         ratio: the share of entries that go, from 0 (none) to below 1.
         per: "image" (the lowest of the whole matrix) or "row" (the lowest of each query).
-        prefix_tokens: keys in front that always stay: class tokens.
+        prefix_tokens: keys in front that always stay: class tokens and registers.
 
     Rows are not divided by their new sums: `rollout` does that.
     """
@@ -228,7 +233,8 @@ def read_out(matrix, layers, row=None, pooling=None):
         pooling: `(B, N)`, weights in place of the pooling's own.
     """
     prefix, grid, last = layers[0].prefix_tokens, layers[0].grid, layers[-1]
-    has = {"class": prefix > 0, "pooling": pooling is not None or last.kind == "pooling", "mean": True}
+    pools = pooling is not None or last.kind == "pooling"
+    has = {"class": prefix > layers[0].registers, "pooling": pools, "mean": True}
     row = row or next(name for name, there in has.items() if there)
     check_choice("row", row, tuple(name for name, there in has.items() if there))
     if row == "class":

@@ -14,16 +14,20 @@ from vattn_utils.data import check_images
 from vattn_utils.layers import (
     CIFAR_MEAN,
     CIFAR_STD,
+    GELUS,
     ClassToken,
     Configured,
     ConvolutionalTokenizer,
     PatchEmbedding,
     PositionEmbedding,
     Preprocessing,
+    Registers,
     SequencePooling,
     TransformerBlock,
     check_choice,
 )
+
+POOL_SIZES = {"convolutional": 3, "convolutional-centred": 4}  # of the convolutional tokenizers, by name
 
 
 class Classifier(Configured, keras.Model):
@@ -37,6 +41,8 @@ class Classifier(Configured, keras.Model):
     to `attention` where it is a list. `perturbations`, one array for each attention layer, are added to its weights:
     at zero they change nothing, and the gradient with respect to them is the gradient of the attention.
     """
+
+    registers = 0  # how many of the tokens in front of the patches are no class tokens
 
     def call(self, images, training=None, return_attention=False, perturbations=None):
         attention = [] if return_attention else None
@@ -106,15 +112,18 @@ class TokenClassifier(Classifier):
         num_classes: length of the logits.
         image_size, patch_size: edge lengths in pixels; tokenizer="convolutional" needs a power of 2.
         dim, depth, heads, mlp_dim: width of a token, number of blocks, heads of each, hidden width of the MLP.
-        tokenizer: "patch" (cut and project) or "convolutional".
-        convolutions: how many the convolutional tokenizer has in each of its stages.
+        tokenizer: "patch" (cut and project), "convolutional", whose tokens look 1.5 pixels beside the patches that they
+            stand for, or "convolutional-centred", whose tokens do not; see `ConvolutionalTokenizer`.
+        convolutions: how many a convolutional tokenizer has in each of its stages.
         position: "learned" or "sincos".
+        registers: how many `Registers` stand between class token and patches.
         pooling: how tokens become one vector: "class" (a class token), "mean", "flatten" or "sequence".
         dropout: rate after the attention, inside the MLP, and after the positions.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         final_norm: whether a layer norm follows the last block.
         head_units, head_dropout: hidden layers of the head, and the dropout before each and before the logits.
         epsilon: of the layer norms.
+        gelu: of `MLP`: "erf" or "tanh".
         resize_to: edge length the image is resized to before it is cut; None keeps it.
         mean, std: three floats each, in 0..255 units, which the input is normalised with.
     """
@@ -133,6 +142,7 @@ class TokenClassifier(Classifier):
         tokenizer="patch",
         convolutions=1,
         position="learned",
+        registers=0,
         pooling="mean",
         dropout=0.0,
         drop_path=0.0,
@@ -140,19 +150,21 @@ class TokenClassifier(Classifier):
         head_units=(),
         head_dropout=0.0,
         epsilon=1e-6,
+        gelu="erf",
         resize_to=None,
         mean=CIFAR_MEAN,
         std=CIFAR_STD,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_choice("tokenizer", tokenizer, ("patch", "convolutional"))
+        check_choice("tokenizer", tokenizer, ("patch", *POOL_SIZES))
         check_choice("pooling", pooling, ("class", "mean", "flatten", "sequence"))
         self.remember(
             num_classes=num_classes, image_size=image_size, patch_size=patch_size, dim=dim, depth=depth, heads=heads,
-            mlp_dim=mlp_dim, tokenizer=tokenizer, convolutions=convolutions, position=position, pooling=pooling,
-            dropout=dropout, drop_path=drop_path, final_norm=final_norm, head_units=tuple(head_units),
-            head_dropout=head_dropout, epsilon=epsilon, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
+            mlp_dim=mlp_dim, tokenizer=tokenizer, convolutions=convolutions, position=position, registers=registers,
+            pooling=pooling, dropout=dropout, drop_path=drop_path, final_norm=final_norm, head_units=tuple(head_units),
+            head_dropout=head_dropout, epsilon=epsilon, gelu=gelu, resize_to=resize_to, mean=tuple(mean),
+            std=tuple(std),
         )  # fmt: skip
         edge = resize_to or image_size
         if edge % patch_size:
@@ -160,22 +172,25 @@ class TokenClassifier(Classifier):
                 f"image_size={edge} is not divisible by patch_size={patch_size}; use a multiple of {patch_size}"
             )
         self.grid = (edge // patch_size, edge // patch_size)
-        prefix_tokens = int(pooling == "class")
+        class_tokens = int(pooling == "class")
+        self.prefix_tokens = class_tokens + registers
 
         self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
-        if tokenizer == "convolutional":
+        if tokenizer in POOL_SIZES:
             stages = patch_size.bit_length() - 1
             if 2**stages != patch_size or not stages:
                 raise ValueError(
-                    f"patch_size={patch_size} does not fit tokenizer='convolutional', which halves the image; "
+                    f"patch_size={patch_size} does not fit tokenizer={tokenizer!r}, which halves the image; "
                     "use 2, 4 or 8"
                 )
-            self.tokens = ConvolutionalTokenizer(dim, stages, convolutions, name="tokens")
+            self.tokens = ConvolutionalTokenizer(dim, stages, convolutions, POOL_SIZES[tokenizer], name="tokens")
         else:
             self.tokens = PatchEmbedding(patch_size, dim, name="tokens")
-        if prefix_tokens:
+        if class_tokens:
             self.class_token = ClassToken(name="class_token")
-        self.positions = PositionEmbedding(position, self.grid, prefix_tokens, name="positions")
+        self.positions = PositionEmbedding(position, self.grid, class_tokens, name="positions")
+        if registers:
+            self.register_tokens = Registers(registers, class_tokens, name="register_tokens")
         self.drop = layers.Dropout(dropout, name="drop")
         self.blocks = [
             TransformerBlock(
@@ -184,6 +199,7 @@ class TokenClassifier(Classifier):
                 dropout,
                 drop_path * index / max(depth - 1, 1),
                 epsilon,
+                gelu,
                 name=f"block_{index}",
             )
             for index in range(depth)
@@ -196,10 +212,10 @@ class TokenClassifier(Classifier):
             self.sequence_pooling = SequencePooling(name="sequence_pooling")
         self.head_drop = layers.Dropout(head_dropout, name="head_drop")
         self.head_layers = [
-            layers.Dense(units, activation="gelu", name=f"head_{index}") for index, units in enumerate(head_units)
+            layers.Dense(units, activation=GELUS[gelu], name=f"head_{index}") for index, units in enumerate(head_units)
         ]
         self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
-        self.attention_layers = [(kind, prefix_tokens)] * depth
+        self.attention_layers = [(kind, self.prefix_tokens)] * depth
         if pooling == "sequence":
             self.attention_layers = [*self.attention_layers, ("pooling", 0)]
 
@@ -211,7 +227,10 @@ class TokenClassifier(Classifier):
         x = self.tokens(self.preprocessing(images))  # (B, N, dim)
         if self.pooling == "class":
             x = self.class_token(x)  # (B, 1 + N, dim)
-        x = self.drop(self.positions(x), training=training)
+        x = self.positions(x)
+        if self.registers:
+            x = self.register_tokens(x)  # (B, prefix_tokens + N, dim)
+        x = self.drop(x, training=training)
         watched = attention is not None
         for index, block in enumerate(self.blocks[:until]):
             perturbation = perturbations[index] if perturbations else None
@@ -233,6 +252,7 @@ class TokenClassifier(Classifier):
         """One vector an image; the weights of a sequence pooling are appended to `attention` where it is a list."""
         if self.pooling == "class":
             return tokens[:, 0]
+        tokens = tokens[:, self.prefix_tokens :]
         if self.pooling == "mean":
             return ops.mean(tokens, axis=1)
         if self.pooling == "flatten":

@@ -156,12 +156,13 @@ def _(model: keras.Model, shape):
 def _(model: TokenClassifier, shape):
     """Tokens, blocks, pooling, head."""
     edge, batch = model.resize_to or model.image_size, shape[0]
-    tokens = (batch, prod(model.grid) + int(model.pooling == "class"), model.dim)
+    tokens = (batch, prod(model.grid) + model.prefix_tokens, model.dim)
     total = multiply_adds(model.tokens, (batch, edge, edge, 3))
     total += sum(multiply_adds(block, tokens) for block in model.blocks)
+    patches = (batch, prod(model.grid), model.dim)
     if model.pooling == "sequence":
-        total += multiply_adds(model.sequence_pooling, tokens)
-    vector = (batch, prod(tokens[1:]) if model.pooling == "flatten" else model.dim)
+        total += multiply_adds(model.sequence_pooling, patches)
+    vector = (batch, prod(patches[1:]) if model.pooling == "flatten" else model.dim)
     for layer in (*model.head_layers, model.logits):
         total += multiply_adds(layer, vector)
         vector = (batch, layer.units)

@@ -99,7 +99,8 @@ class ExternalAttention(Configured, layers.Layer):
         self.inner_shape = (-1, input_shape[1], heads, width)
 
     def call(self, x, training=None, return_attention=False, perturbation=None):
-        slot_maps = ops.softmax(self.logits(x), axis=1 if self.mixing else -1)  # (B, N, heads, S)
+        logits = self.logits(x)
+        slot_maps = softmax_over_tokens(logits) if self.mixing else ops.softmax(logits)  # (B, N, heads, S)
         if perturbation is not None:
             slot_maps = slot_maps + perturbation
         attention = self.attention_dropout(double_normalise(slot_maps), training=training)
@@ -132,9 +133,19 @@ class ExternalAttention(Configured, layers.Layer):
         return ops.matmul(ops.reshape(attention, (-1, tokens, folded.shape[0])), folded) + bias
 
 
+def softmax_over_tokens(logits):
+    """Slot maps from `(B, N, heads, S)`: each slot's sum to 1 over the tokens (equation 8).
+
+    Written out, since TensorFlow's softmax over an inner axis transposes twice; a product with the reciprocal has a
+    cheaper gradient than a division.
+    """
+    powers = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=1, keepdims=True)))
+    return powers * (1 / ops.sum(powers, axis=1, keepdims=True))
+
+
 def double_normalise(slot_maps):
     """Attention A from slot maps, both `(..., S)`: each token's row divided by its sum over the slots (equation 9)."""
-    return slot_maps / (ops.sum(slot_maps, axis=-1, keepdims=True) + 1e-9)
+    return slot_maps * (1 / (ops.sum(slot_maps, axis=-1, keepdims=True) + 1e-9))
 
 
 @register

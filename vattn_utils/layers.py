@@ -16,6 +16,16 @@ CIFAR_STD = (63.0, 62.1, 66.7)
 register = keras.saving.register_keras_serializable(package="vattn_utils")
 
 
+@register
+def tanh_gelu(x):
+    """GELU by its tanh formula (Hendrycks and Gimpel 2016, section 2): cheaper, and within 5e-4 of the exact one."""
+    return ops.gelu(x, approximate=True)
+
+
+# The exact GELU, x times the normal distribution function of x, and its approximation.
+GELUS = {"erf": keras.activations.gelu, "tanh": tanh_gelu}
+
+
 class Configured:
     """Remembers the constructor's arguments, for `get_config` of layers and models that take plain values only."""
 
@@ -89,20 +99,24 @@ def extract_patches(images, patch_size):
 class ConvolutionalTokenizer(Configured, layers.Layer):
     """Tokens from small convolutions instead of one cut (CCT, Hassani et al. 2021, section 3.3).
 
-    Each stage is one or more 3x3 convolutions with ReLU, and a 3x3 max-pool of stride 2. The last stage ends with
+    Each stage is one or more 3x3 convolutions with ReLU, and a max-pool of stride 2. The last stage ends with
     `dim` filters, the one before it with half of them; within a stage, those before the last have half of its filters.
 
     Args:
         dim: width of a token.
         stages: how often the image is halved.
         convolutions: how many there are in each stage.
+        pool_size: edge of the max-pool's window. An odd one cannot lie centred on the two pixels that a stride covers:
+            3, as in the paper, is padded behind only, and two stages look 1.5 pixels down and right of the patch that
+            they stand for (padded on both sides, as in the authors' code, 1.5 pixels up and left). 4 is padded by one
+            pixel on each side and lies centred.
 
     Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
     """
 
-    def __init__(self, dim, stages=2, convolutions=1, **kwargs):
+    def __init__(self, dim, stages=2, convolutions=1, pool_size=3, **kwargs):
         super().__init__(**kwargs)
-        self.remember(dim=dim, stages=stages, convolutions=convolutions)
+        self.remember(dim=dim, stages=stages, convolutions=convolutions, pool_size=pool_size)
         ends = [dim // 2 ** (stages - 1 - stage) for stage in range(stages)]
         filters = [count for end in ends for count in [end // 2] * (convolutions - 1) + [end]]
         self.convolution_layers = [
@@ -117,7 +131,7 @@ class ConvolutionalTokenizer(Configured, layers.Layer):
             )
             for index, count in enumerate(filters)
         ]
-        self.pool = layers.MaxPooling2D(3, strides=2, padding="same", dtype=self.dtype_policy, name="pool")
+        self.pool = layers.MaxPooling2D(pool_size, strides=2, padding="same", dtype=self.dtype_policy, name="pool")
 
     def build(self, input_shape):
         for convolution in self.convolution_layers:
@@ -191,6 +205,34 @@ class ClassToken(layers.Layer):
 
 
 @register
+class Registers(Configured, layers.Layer):
+    """Learned tokens that every token may read and write, and nobody answers from (Darcet et al. 2024, section 2.2).
+
+    Args:
+        count: how many.
+        behind: how many class tokens stand in front of them; the patches follow.
+
+    Takes `(B, behind + N, dim)`; returns `(B, behind + count + N, dim)`. They have no position.
+    """
+
+    def __init__(self, count, behind=0, **kwargs):
+        super().__init__(**kwargs)
+        self.remember(count=count, behind=behind)
+
+    def build(self, input_shape):
+        self.token = self.add_weight(
+            shape=(1, self.count, input_shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="token",
+        )
+
+    def call(self, tokens):
+        shape = (ops.shape(tokens)[0], self.count, tokens.shape[-1])
+        registers = ops.broadcast_to(ops.cast(self.token, tokens.dtype), shape)
+        return ops.concatenate([tokens[:, : self.behind], registers, tokens[:, self.behind :]], axis=1)
+
+
+@register
 class SelfAttention(Configured, layers.Layer):
     r"""Multi-head self-attention, token to token (Vaswani et al. 2017, section 3.2; ViT, appendix A).
 
@@ -202,7 +244,7 @@ class SelfAttention(Configured, layers.Layer):
         dropout: rate at which attention weights are dropped in training.
 
     Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the weights
-    `(B, heads, N, N)`, whose rows sum to 1. Without it the backend may fuse the product and the softmax.
+    `(B, heads, N, N)`, whose rows sum to 1. Without it, at inference, the backend may fuse the product and the softmax.
     """
 
     def __init__(self, heads, head_dim=None, dropout=0.0, **kwargs):
@@ -224,10 +266,12 @@ class SelfAttention(Configured, layers.Layer):
     def call(self, x, training=None, return_attention=False, perturbation=None):
         tokens = x.shape[1]
         x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.width))
-        query, key, value = x[:, :, 0], x[:, :, 1], x[:, :, 2]  # (B, N, heads, d) each
+        # Not by index: the gradient of a slice is as large as the whole, that of unstack is one concatenation.
+        query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d) each
         attention = None
-        if return_attention or perturbation is not None or (training and self.dropout):
-            attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query, key) * self.width**-0.5, axis=-1)
+        # In training too: PyTorch's fused kernel takes twice as long backward on a CPU.
+        if return_attention or perturbation is not None or training:
+            attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query * self.width**-0.5, key), axis=-1)
             if perturbation is not None:
                 attention = attention + perturbation
             x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention, training=training), value)
@@ -239,12 +283,19 @@ class SelfAttention(Configured, layers.Layer):
 
 @register
 class MLP(Configured, layers.Layer):
-    """Two dense layers with a GELU between them (ViT, section 3.1): `(..., dim)` to `(..., dim)`."""
+    """Two dense layers with a GELU between them (ViT, section 3.1): `(..., dim)` to `(..., dim)`.
 
-    def __init__(self, hidden_dim, dropout=0.0, **kwargs):
+    Args:
+        hidden_dim: width between the two.
+        dropout: rate after each, in training.
+        gelu: a name in `GELUS`.
+    """
+
+    def __init__(self, hidden_dim, dropout=0.0, gelu="erf", **kwargs):
         super().__init__(**kwargs)
-        self.remember(hidden_dim=hidden_dim, dropout=dropout)
-        self.expand = layers.Dense(hidden_dim, activation="gelu", dtype=self.dtype_policy, name="expand")
+        check_choice("gelu", gelu, tuple(GELUS))
+        self.remember(hidden_dim=hidden_dim, dropout=dropout, gelu=gelu)
+        self.expand = layers.Dense(hidden_dim, activation=GELUS[gelu], dtype=self.dtype_policy, name="expand")
         self.drop = layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
     def build(self, input_shape):
@@ -286,16 +337,17 @@ class TransformerBlock(Configured, layers.Layer):
         dropout: rate after the attention and inside the MLP.
         drop_path: rate of stochastic depth on both branches.
         epsilon: of the layer norms.
+        gelu: of `MLP`.
     """
 
-    def __init__(self, attention, mlp_dim, dropout=0.0, drop_path=0.0, epsilon=1e-6, **kwargs):
+    def __init__(self, attention, mlp_dim, dropout=0.0, drop_path=0.0, epsilon=1e-6, gelu="erf", **kwargs):
         super().__init__(**kwargs)
-        self.remember(mlp_dim=mlp_dim, dropout=dropout, drop_path=drop_path, epsilon=epsilon)
+        self.remember(mlp_dim=mlp_dim, dropout=dropout, drop_path=drop_path, epsilon=epsilon, gelu=gelu)
         policy = self.dtype_policy
         self.attention = attention
         self.norm_1 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_1")
         self.norm_2 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_2")
-        self.mlp = MLP(mlp_dim, dropout, dtype=policy, name="mlp")
+        self.mlp = MLP(mlp_dim, dropout, gelu, dtype=policy, name="mlp")
         self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
         self.stochastic_depth = DropPath(drop_path, dtype=policy, name="stochastic_depth")
 

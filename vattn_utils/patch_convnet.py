@@ -15,6 +15,7 @@ from vattn_utils.classifier import Classifier, build_variant
 from vattn_utils.layers import (
     CIFAR_MEAN,
     CIFAR_STD,
+    GELUS,
     MLP,
     Configured,
     DropPath,
@@ -108,22 +109,24 @@ class TrunkBlock(Configured, layers.Layer):
         squeeze_ratio: of `SqueezeExcite`.
         layer_scale: where gamma starts; None leaves it out.
         drop_path: rate of stochastic depth.
+        gelu: a name in `GELUS`.
     """
 
-    def __init__(self, kind, squeeze_ratio, layer_scale=None, drop_path=0.0, **kwargs):
+    def __init__(self, kind, squeeze_ratio, layer_scale=None, drop_path=0.0, gelu="erf", **kwargs):
         super().__init__(**kwargs)
         check_choice("block", kind, ("depthwise", "dense"))
-        self.remember(kind=kind, squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, drop_path=drop_path)
+        check_choice("gelu", gelu, tuple(GELUS))
+        self.remember(kind=kind, squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, drop_path=drop_path, gelu=gelu)
 
     def build(self, input_shape):
-        channels, policy = input_shape[-1], self.dtype_policy
+        channels, policy, gelu = input_shape[-1], self.dtype_policy, GELUS[self.gelu]
         if self.kind == "depthwise":
-            spatial = layers.DepthwiseConv2D(3, padding="same", activation="gelu", dtype=policy, name="spatial")
+            spatial = layers.DepthwiseConv2D(3, padding="same", activation=gelu, dtype=policy, name="spatial")
         else:
-            spatial = layers.Conv2D(channels, 3, padding="same", activation="gelu", dtype=policy, name="spatial")
+            spatial = layers.Conv2D(channels, 3, padding="same", activation=gelu, dtype=policy, name="spatial")
         self.branch = [
             layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
-            layers.Dense(channels, activation="gelu", dtype=policy, name="expand"),  # a 1x1 convolution
+            layers.Dense(channels, activation=gelu, dtype=policy, name="expand"),  # a 1x1 convolution
             spatial,
             SqueezeExcite(self.squeeze_ratio, self.kind == "depthwise", dtype=policy, name="squeeze_excite"),
             layers.Dense(channels, dtype=policy, name="contract"),
@@ -150,14 +153,15 @@ class AttentionPooling(Configured, layers.Layer):
         mlp_dim: hidden width of the MLP after the attention.
         dropout: rate on attention weights and in the MLP, in training.
         layer_scale: where the two LayerScale factors start; None leaves them out.
+        gelu: of `MLP`.
 
     Takes patches `(B, N, dim)`; returns `(B, K, dim)`, normalised, and, with `return_attention=True`, also the weights
     `(B, 1, K, 1 + N)`: first the query's own share, then the patches; each row sums to 1.
     """
 
-    def __init__(self, queries, mlp_dim, dropout=0.0, layer_scale=None, **kwargs):
+    def __init__(self, queries, mlp_dim, dropout=0.0, layer_scale=None, gelu="erf", **kwargs):
         super().__init__(**kwargs)
-        self.remember(queries=queries, mlp_dim=mlp_dim, dropout=dropout, layer_scale=layer_scale)
+        self.remember(queries=queries, mlp_dim=mlp_dim, dropout=dropout, layer_scale=layer_scale, gelu=gelu)
 
     def build(self, input_shape):
         dim, policy = input_shape[-1], self.dtype_policy
@@ -174,7 +178,7 @@ class AttentionPooling(Configured, layers.Layer):
         self.key = layers.Dense(dim, dtype=policy, name="key")
         self.value = layers.Dense(dim, dtype=policy, name="value")
         self.output_projection = layers.Dense(dim, dtype=policy, name="output_projection")
-        self.mlp = MLP(self.mlp_dim, self.dropout, dtype=policy, name="mlp")
+        self.mlp = MLP(self.mlp_dim, self.dropout, self.gelu, dtype=policy, name="mlp")
         self.attention_dropout = layers.Dropout(self.dropout, dtype=policy, name="attention_dropout")
         parts = [self.norm_1, self.norm_2, self.norm_3, self.query, self.key, self.value]
         parts += [self.output_projection, self.mlp]
@@ -237,6 +241,7 @@ class PatchConvNet(Classifier):
         queries: "single", or "per-class" for one query, one map and one score for each class.
         pooling: "attention", or "mean" for the average of the normalised patches in its place: the ablation. There are
             no maps then.
+        gelu: "erf" (exact) or "tanh" (cheaper) GELU, everywhere.
         share_trunk: one block applied `depth` times, as keras.io's example does by accident.
         resize_to: edge length the image is resized to first; None keeps it.
         mean, std: three floats each, in 0..255 units, which the input is normalised with.
@@ -257,6 +262,7 @@ class PatchConvNet(Classifier):
         drop_path=0.0,
         queries="single",
         pooling="attention",
+        gelu="erf",
         share_trunk=False,
         resize_to=None,
         mean=CIFAR_MEAN,
@@ -272,8 +278,8 @@ class PatchConvNet(Classifier):
         self.remember(
             num_classes=num_classes, image_size=image_size, dim=dim, depth=depth, strides=tuple(strides), block=block,
             squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, mlp_dim=mlp_dim, dropout=dropout,
-            drop_path=drop_path, queries=queries, pooling=pooling, share_trunk=share_trunk, resize_to=resize_to,
-            mean=tuple(mean), std=tuple(std),
+            drop_path=drop_path, queries=queries, pooling=pooling, gelu=gelu, share_trunk=share_trunk,
+            resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
         if edge % patch_size:
@@ -292,7 +298,7 @@ class PatchConvNet(Classifier):
                 3,
                 stride,
                 "same",
-                activation="gelu",
+                activation=GELUS[gelu],
                 name=f"stem_{stage}",
             )
             for stage, stride in enumerate(strides)
@@ -303,6 +309,7 @@ class PatchConvNet(Classifier):
                 squeeze_ratio,
                 layer_scale,
                 drop_path * index / max(depth - 1, 1),
+                gelu,
                 name=f"block_{index}",
             )
             for index in range(1 if share_trunk else depth)
@@ -312,7 +319,9 @@ class PatchConvNet(Classifier):
             self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
         else:
             classes = num_classes if queries == "per-class" else 1
-            self.attention_pooling = AttentionPooling(classes, mlp_dim, dropout, layer_scale, name="attention_pooling")
+            self.attention_pooling = AttentionPooling(
+                classes, mlp_dim, dropout, layer_scale, gelu, name="attention_pooling"
+            )
         if queries == "per-class":
             self.logits = PerClassLogits(dtype="float32", name="logits")
         else:

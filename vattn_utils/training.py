@@ -38,6 +38,8 @@ class Recipe:
         label_smoothing: share of each target that is spread over all classes.
         augmentation: names from `augmentation.AUGMENTATIONS`, applied in order to 0 to 255 images.
         mixup, cutmix: parameter of the Beta distribution of each; 0 turns it off.
+        mix_share: the share of batches that mixup and cutmix are applied to.
+        unmixed_share: the share of epochs, the last, in which nothing is mixed.
         ema: momentum of an exponential moving average of the weights, which is what is validated and kept; 0: none.
         precision: Keras' dtype policy in training, "float32" or "mixed_bfloat16".
         validation: how many training images are held out, by `Dataset.split(validation, seed)`.
@@ -57,6 +59,8 @@ class Recipe:
     augmentation: tuple = ("flip", "crop")
     mixup: float = 0.0
     cutmix: float = 0.0
+    mix_share: float = 1.0
+    unmixed_share: float = 0.0
     ema: float = 0.0
     precision: str = "float32"
     validation: int = 5000
@@ -71,7 +75,7 @@ class Recipe:
         for name in ("epochs", "batch_size", "validation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not possible; use 1 or more")
-        for name in ("warmup", "floor", "label_smoothing", "ema"):
+        for name in ("warmup", "floor", "label_smoothing", "mix_share", "unmixed_share", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a share; use a number from 0 to 1")
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -256,6 +260,8 @@ class Batches(keras.utils.PyDataset):
         random = np.random.default_rng((recipe.seed, epoch, index))
         images = augment(self.x[rows], recipe.augmentation, random)
         targets = np.eye(self.num_classes, dtype="float32")[self.y[rows]]
+        if epoch >= round((1 - recipe.unmixed_share) * recipe.epochs) or random.random() >= recipe.mix_share:
+            return images.astype("float32"), targets
         return mix(images, targets, random, recipe.mixup, recipe.cutmix)
 
 
