@@ -19,7 +19,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from vattn_utils import data, records, training, upstream
+from vattn_utils import data, training
+from vattn_utils.audit import upstream
+from vattn_utils.training import records
 
 RESULTS = Path(__file__).parent / "results" / "backends.jsonl"
 NARROW = dict(patch_size=12, dim=32, depth=2, heads=2, head_units=(256, 128))

@@ -31,7 +31,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from vattn_utils import cost, records, training
+from vattn_utils import cost, training
+from vattn_utils.training import records
 
 RESULTS = Path(__file__).parent / "results"
 TOKENS = tuple(64 * 2**power for power in range(9))  # 64 to 16,384

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vattn_utils import attention, records
+from vattn_utils.maps import attention
+from vattn_utils.training import records
 
 BATCH = 64
 WAYS = {

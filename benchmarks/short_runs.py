@@ -21,8 +21,10 @@ from pathlib import Path
 
 import keras
 
-from vattn_utils import data, records, training, upstream
-from vattn_utils.train import build, with_policy
+from vattn_utils import data, training
+from vattn_utils.audit import upstream
+from vattn_utils.training import records
+from vattn_utils.training.train import build, with_policy
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,8 +14,9 @@ import statistics
 import time
 from pathlib import Path
 
-from vattn_utils import data, records, training
-from vattn_utils.train import BUILDERS, build
+from vattn_utils import data, models, training
+from vattn_utils.training import records
+from vattn_utils.training.train import build
 
 RESULT = Path(__file__).parent / "results" / "throughput.jsonl"
 DATA = {"vit": "cifar100", "eanet": "cifar100", "patch_convnet": "cifar10"}
@@ -37,30 +38,30 @@ def stepper(kind, variant, precision, overrides=None):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python benchmarks/throughput.py", description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=20, help="of each model that are timed")
-    parser.add_argument("--models", nargs="*", default=list(BUILDERS), choices=BUILDERS)
+    parser.add_argument("--models", nargs="*", default=list(models.MODELS), choices=models.MODELS)
     parser.add_argument("--variants", nargs="*", default=["keras-io", "book"])
     parser.add_argument("--precision", default="mixed_bfloat16", choices=("float32", "mixed_bfloat16"))
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
     provenance = records.provenance(options.precision)
-    models = {
+    steppers = {
         (kind, variant): stepper(kind, variant, options.precision)
         for kind in options.models
         for variant in options.variants
     }
     if "eanet" in options.models and "book" in options.variants:
-        models["eanet", "book, self-attention"] = stepper("eanet", "book", options.precision, {"attention": "self"})
-    for step, *_ in models.values():
+        steppers["eanet", "book, self-attention"] = stepper("eanet", "book", options.precision, {"attention": "self"})
+    for step, *_ in steppers.values():
         step(), step()  # the first ones set the backend up
-    seconds = {which: [] for which in models}
+    seconds = {which: [] for which in steppers}
     for _ in range(options.steps):
-        for which, (step, *_) in models.items():
+        for which, (step, *_) in steppers.items():
             begin = time.perf_counter()
             step()
             seconds[which].append(time.perf_counter() - begin)
     lines = []
     for (kind, variant), found in seconds.items():
-        _, images, parameters = models[kind, variant]
+        _, images, parameters = steppers[kind, variant]
         rate = images / statistics.median(found)
         print(f"{kind:14}{variant:21}{rate:8.1f} images a second")
         line = {"model": kind, "variant": variant, "parameters": parameters}

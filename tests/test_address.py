@@ -10,7 +10,7 @@ from verification import address, hygiene
 
 FORK = "https://github.com/someone/a-fork"
 FIRST_CELL = """try:
-    from vattn_utils import notebook
+    from vattn_utils.show import chapter
 except ModuleNotFoundError:
     %pip install -q git+{}
     from vattn_utils import notebook"""

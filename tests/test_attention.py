@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 from tests.test_models import tiny_model
-from vattn_utils import attention, eanet, patch_convnet, vit
-from vattn_utils.attention import AttentionMap, AttentionRecorder, read_picture, to_image_size
+from vattn_utils.data.pictures import read_picture
+from vattn_utils.maps import attention
+from vattn_utils.maps.attention import AttentionMap, to_image_size
+from vattn_utils.models import eanet, patch_convnet, vit
+from vattn_utils.training.recorder import AttentionRecorder
 
 MODELS = [
     (vit, "book"),

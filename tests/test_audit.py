@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 from vattn_utils import audit as command
-from vattn_utils import eanet, patch_convnet, training, upstream, vit
-from vattn_utils.audit import AuditError, audit
+from vattn_utils import models, training
+from vattn_utils.audit import AuditError, audit, upstream
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(32, 224, (24, 8, 8, 3)).astype("float32")
@@ -401,9 +401,9 @@ SMALL = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16)
 @pytest.mark.parametrize(
     ("kind", "build"),
     [
-        ("vit", lambda: vit.build("book", num_classes=4, **SMALL)),
-        ("eanet", lambda: eanet.build("book", num_classes=4, memory_slots=4, dropout=0.1, **SMALL)),
-        ("patch_convnet", lambda: patch_convnet.build("book", num_classes=4, image_size=8, dim=16, depth=2)),
+        ("vit", lambda: models.build("vit", "book", num_classes=4, **SMALL)),
+        ("eanet", lambda: models.build("eanet", "book", num_classes=4, memory_slots=4, dropout=0.1, **SMALL)),
+        ("patch_convnet", lambda: models.build("patch_convnet", "book", num_classes=4, image_size=8, dim=16, depth=2)),
     ],
     ids=["vit", "eanet", "patch_convnet"],
 )
@@ -438,7 +438,7 @@ def test_a_model_trains_after_its_audit_as_without_one():
 
 
 def test_a_model_that_was_not_compiled_needs_a_recipe_and_stays_so(tiny):
-    model = eanet.build("book", num_classes=4, memory_slots=4, **SMALL)
+    model = models.build("eanet", "book", num_classes=4, memory_slots=4, **SMALL)
     with pytest.raises(ValueError, match="compile it or give a recipe"):
         audit(model, tiny)
     audit(model, tiny, training.recipe("eanet", batch_size=16), show=False)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vattn_utils.augmentation import AUGMENTATIONS, OPERATIONS, augment, crop, flip, mix
+from vattn_utils.training.augmentation import AUGMENTATIONS, OPERATIONS, augment, crop, flip, mix
 
 
 def generator(seed=0):

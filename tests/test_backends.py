@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import backends
-from vattn_utils import data, upstream
+from vattn_utils import data
+from vattn_utils.audit import upstream
 
 
 @pytest.fixture(scope="module")

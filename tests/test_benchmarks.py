@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import maps, throughput
 from tests.test_models import tiny_model
-from vattn_utils import vit
+from vattn_utils.models import vit
 
 
 def test_throughput_is_written_for_every_model_and_variant(tmp_path, monkeypatch, capsys):

@@ -8,25 +8,27 @@ import numpy as np
 import pytest
 
 from benchmarks import cost as script
-from vattn_utils import cost, eanet, layers, patch_convnet, records, vit
-from vattn_utils.counts import multiply_adds
+from vattn_utils import cost, models
+from vattn_utils.cost.counts import multiply_adds
+from vattn_utils.models import layers
+from vattn_utils.training import records
 
 TENSORFLOW = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the program is TensorFlow's")
 
 # Small, and between them every part that costs something.
 MODELS = {
-    "ViT, class token": lambda: vit.build("paper", depth=1, dim=24, mlp_dim=40, num_classes=7),
-    "ViT, flattened": lambda: vit.build("keras-io", depth=1, dim=16, head_units=(20, 12), num_classes=7),
-    "ViT, convolutional tokens": lambda: vit.build("book", depth=1, dim=32, convolutions=2, num_classes=7),
-    "EANet, folded": lambda: eanet.build("keras-io", depth=1, num_classes=7),
-    "EANet, written out": lambda: eanet.build("book", depth=1, num_classes=7),
-    "EANet's twin": lambda: eanet.build("keras-io", depth=1, attention="self", num_classes=7),
-    "PatchConvNet": lambda: patch_convnet.build("keras-io", depth=1, dim=32, num_classes=7),
-    "PatchConvNet, depthwise": lambda: patch_convnet.build("paper", depth=2, dim=16, num_classes=7),
-    "PatchConvNet, a query per class": lambda: patch_convnet.build(
-        "book", depth=1, dim=16, queries="per-class", num_classes=7
+    "ViT, class token": lambda: models.build("vit", "paper", depth=1, dim=24, mlp_dim=40, num_classes=7),
+    "ViT, flattened": lambda: models.build("vit", "keras-io", depth=1, dim=16, head_units=(20, 12), num_classes=7),
+    "ViT, convolutional tokens": lambda: models.build("vit", "book", depth=1, dim=32, convolutions=2, num_classes=7),
+    "EANet, folded": lambda: models.build("eanet", "keras-io", depth=1, num_classes=7),
+    "EANet, written out": lambda: models.build("eanet", "book", depth=1, num_classes=7),
+    "EANet's twin": lambda: models.build("eanet", "keras-io", depth=1, attention="self", num_classes=7),
+    "PatchConvNet": lambda: models.build("patch_convnet", "keras-io", depth=1, dim=32, num_classes=7),
+    "PatchConvNet, depthwise": lambda: models.build("patch_convnet", "paper", depth=2, dim=16, num_classes=7),
+    "PatchConvNet, a query per class": lambda: models.build(
+        "patch_convnet", "book", depth=1, dim=16, queries="per-class", num_classes=7
     ),
-    "PatchConvNet, mean": lambda: patch_convnet.build("book", depth=1, dim=16, pooling="mean", num_classes=7),
+    "PatchConvNet, mean": lambda: models.build("patch_convnet", "book", depth=1, dim=16, pooling="mean", num_classes=7),
 }
 
 
@@ -65,7 +67,7 @@ def parameters(without=(), **overrides):
     """Of keras.io's EANet, 8 blocks deep, from one with one block and one with none."""
     counts = []
     for depth in (0, 1):
-        model = eanet.build("keras-io", num_classes=100, depth=depth, **overrides)
+        model = models.build("eanet", "keras-io", num_classes=100, depth=depth, **overrides)
         counts.append(sum(prod(w.shape) for w in model.trainable_weights if w.name not in without))
     return counts[0] + 8 * (counts[1] - counts[0])
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from faulty_server import miniature
 
-from vattn_utils import data, download
+from vattn_utils import data
+from vattn_utils.data import download
 
 
 @pytest.fixture

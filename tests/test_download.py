@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from faulty_server import FaultyServer, archive, binary_archive, miniature, planes, png_archive, python_archive
 
-from vattn_utils import data, download
+from vattn_utils import data
+from vattn_utils.data import download
 
 
 @pytest.fixture
@@ -316,7 +317,8 @@ def test_two_processes_at_once_both_get_the_data(server, arrays, tmp_path):
     server.files["/a"] = binary_archive(arrays)
     program = """
 import json, sys
-from vattn_utils import data, download
+from vattn_utils import data
+from vattn_utils.data import download
 url, digests = json.loads(sys.argv[1])
 data.DIGESTS["cifar10"], download.MIRRORS["cifar10"] = digests, (download.Mirror("binary", (url,)),)
 print(data.load("cifar10").x_train.sum())

@@ -11,8 +11,11 @@ from hatchling.builders.wheel import WheelBuilder
 
 from tests.browser.explorers import unpacked
 from tests.test_models import tiny_model
-from vattn_utils import attention, eanet, explorer, fingerprint, patch_convnet, relevance, vit
-from vattn_utils.explorer import Explorer
+from vattn_utils import fingerprint, models
+from vattn_utils.maps import attention, attribution
+from vattn_utils.models import eanet, patch_convnet, vit
+from vattn_utils.show import explorer
+from vattn_utils.show.explorer import Explorer
 from verification.execute import ROOT
 
 MODELS = {
@@ -68,7 +71,7 @@ def test_images_and_evidence_are_there_as_they_are(pictures):
     model, labels = model_of("vit"), np.array([0, 1, 2, 3])
     about, arrays = unpacked(explorer.explorer(model, pictures, labels, NAMES).html)
     np.testing.assert_array_equal(arrays["images"], pictures)
-    expected = relevance.evidence(model, pictures, labels).reshape(4, -1)
+    expected = attribution.evidence(model, pictures, labels).reshape(4, -1)
     np.testing.assert_allclose(arrays["evidence"], expected, rtol=1e-4, atol=1e-6)
     assert [image["evidence"] for image in about["images"]] == list(NAMES[:4])
     assert about["images"][2]["caption"].startswith("day; predicted: ")
@@ -124,7 +127,7 @@ def test_the_html_names_no_address_and_no_id(pictures):
 
 
 def test_eight_images_of_64_tokens_in_8_layers_of_4_heads_fit(random):
-    model = vit.build("book", num_classes=10, depth=8, heads=4, dim=32, mlp_dim=32)
+    model = models.build("vit", "book", num_classes=10, depth=8, heads=4, dim=32, mlp_dim=32)
     images = random.integers(0, 256, (8, 32, 32, 3), dtype="uint8")
     found = explorer.explorer(model, images)
     _, arrays = unpacked(found.html)

@@ -7,7 +7,7 @@ import scipy.ndimage
 import scipy.stats
 from keras import layers
 
-from vattn_utils import faithfulness as f
+from vattn_utils.maps import faithfulness as f
 
 RANDOM = np.random.default_rng(0)
 SIDE = 8

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from vattn_utils import layers
-from vattn_utils.eanet import ExternalAttention, double_normalise, softmax_over_tokens
-from vattn_utils.gradients import gradient
-from vattn_utils.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
+from vattn_utils.maps.gradients import gradient
+from vattn_utils.models import layers
+from vattn_utils.models.eanet import ExternalAttention, double_normalise, softmax_over_tokens
+from vattn_utils.models.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
 
 
 def softmax(x, axis=-1):

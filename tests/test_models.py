@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import vattn_utils
-from vattn_utils import eanet, gradients, patch_convnet, vit
+from vattn_utils import models
+from vattn_utils.maps import gradients
+from vattn_utils.models import eanet, patch_convnet, vit
 
 TINY = {
     vit: dict(image_size=8, resize_to=None, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16, head_units=()),
@@ -15,17 +17,21 @@ TINY = {
     patch_convnet: dict(image_size=8, resize_to=None, strides=(1, 2), dim=16, depth=2, mlp_dim=16),
 }
 EVERY = [
-    pytest.param(module, variant, id=f"{module.__name__.split('.')[1]}-{variant}")
+    pytest.param(module, variant, id=f"{module.__name__.rpartition('.')[2]}-{variant}")
     for module in TINY
     for variant in module.VARIANTS
 ]
+
+
+def name_of(module):
+    return module.__name__.rpartition(".")[2]
 
 
 def tiny_model(module, variant="book", **overrides):
     sizes = {**TINY[module], "num_classes": 5, **overrides}
     if variant == "paper" and module is vit:
         sizes["pooling"] = "class"
-    return module.build(variant, **sizes)
+    return models.build(name_of(module), variant, **sizes)
 
 
 def trainable(model):
@@ -44,14 +50,14 @@ def trainable(model):
     ],
 )
 def test_keras_io_variants_have_upstreams_parameters(module, overrides, parameters):
-    assert trainable(module.build("keras-io", **overrides)) == parameters
+    assert trainable(models.build(name_of(module), "keras-io", **overrides)) == parameters
 
 
 @pytest.mark.parametrize(
     ("module", "classes", "limit"), [(vit, 100, 1_000_000), (eanet, 100, 500_000), (patch_convnet, 10, 2_200_000)]
 )
 def test_book_variants_stay_within_their_size(module, classes, limit):
-    assert trainable(module.build("book", num_classes=classes)) <= limit
+    assert trainable(models.build(name_of(module), "book", num_classes=classes)) <= limit
 
 
 @pytest.mark.parametrize(("module", "variant"), EVERY)
@@ -223,7 +229,7 @@ def test_external_and_self_attention_models_differ_in_nothing_else():
 def test_arguments_that_do_not_fit_say_the_way_out(arguments, message):
     variant = arguments.pop("variant", "book")
     with pytest.raises(ValueError, match=re.escape(message)):
-        eanet.build(variant, **{**TINY[eanet], "num_classes": 5, **arguments})
+        models.build("eanet", variant, **{**TINY[eanet], "num_classes": 5, **arguments})
 
 
 def test_an_indivisible_stem_is_refused():
@@ -232,7 +238,7 @@ def test_an_indivisible_stem_is_refused():
 
 
 def test_the_package_speaks_keras_only_but_where_keras_has_no_word():
-    for path in set(Path(vattn_utils.__file__).parent.glob("*.py")) - {Path(gradients.__file__)}:
+    for path in set(Path(vattn_utils.__file__).parent.rglob("*.py")) - {Path(gradients.__file__)}:
         found = re.findall(r"^\s*(?:import|from) (?:tensorflow|jax|torch)\b|\btf\.|\bjnp\.", path.read_text(), re.M)
         assert not found, f"{path.name}: {found}"
 

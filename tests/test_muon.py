@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from vattn_utils import eanet, patch_convnet, vit
-from vattn_utils.muon import Muon
+from vattn_utils import models
+from vattn_utils.training.muon import Muon
 
 SMALL = dict(num_classes=5, dim=16, mlp_dim=24, depth=1)
 
@@ -41,11 +41,14 @@ def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
 @pytest.mark.parametrize(
     ("make", "adamw"),
     [
-        (lambda: vit.build(**SMALL), {"vit/positions/embedding", "vit/sequence_pooling/score/kernel"}),
-        (lambda: vit.build(pooling="class", **SMALL), {"vit/positions/embedding", "vit/class_token/token"}),
-        (lambda: eanet.build(**SMALL), {"eanet/positions/embedding", "eanet/sequence_pooling/score/kernel"}),
-        (lambda: patch_convnet.build(**SMALL), {"patch_convnet/attention_pooling/class_query"}),
-        (lambda: patch_convnet.build(queries="per-class", **SMALL), {"patch_convnet/attention_pooling/class_query"}),
+        (lambda: models.build("vit", **SMALL), {"vit/positions/embedding", "vit/sequence_pooling/score/kernel"}),
+        (lambda: models.build("vit", pooling="class", **SMALL), {"vit/positions/embedding", "vit/class_token/token"}),
+        (lambda: models.build("eanet", **SMALL), {"eanet/positions/embedding", "eanet/sequence_pooling/score/kernel"}),
+        (lambda: models.build("patch_convnet", **SMALL), {"patch_convnet/attention_pooling/class_query"}),
+        (
+            lambda: models.build("patch_convnet", queries="per-class", **SMALL),
+            {"patch_convnet/attention_pooling/class_query"},
+        ),
     ],
     ids=["vit", "vit with a class token", "eanet", "patch_convnet", "patch_convnet with a query for each class"],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from vattn_utils import plots
+from vattn_utils.show import plots
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from vattn_utils import eanet, records, train, training, vit
-from vattn_utils.records import RecordError
+from vattn_utils import models, training
+from vattn_utils.training import records, train
+from vattn_utils.training.records import RecordError
 
 ROOT = Path(__file__).parents[1]
 RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
@@ -66,7 +67,7 @@ def test_weights_are_stored_in_half_precision_under_their_paths(root):
 
 
 def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
-    model = eanet.build("book", num_classes=4, **SIZES)
+    model = models.build("eanet", "book", num_classes=4, **SIZES)
     run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
     record = records.write("eanet-tiny-book", model, tiny, "book", RECIPE, run, records.provenance(), root=tmp_path)
     for shipped, trained in zip(record.model().get_weights(), model.get_weights(), strict=True):
@@ -74,7 +75,7 @@ def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
 
 
 def test_a_record_says_what_rounding_its_weights_did_to_the_accuracy(tiny, tmp_path):
-    model = eanet.build("book", num_classes=4, **SIZES)
+    model = models.build("eanet", "book", num_classes=4, **SIZES)
     run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
     for weight in model.trainable_weights:  # far below what float16 can tell from zero
         weight.assign(weight * 1e-9)
@@ -271,7 +272,7 @@ def test_an_encoder_that_was_trained_on_is_not_recorded_as_the_bases(based, tiny
 )
 def test_an_encoder_that_does_not_fit_is_refused_and_nothing_is_lost(based, tiny, monkeypatch, changes, message):
     if "kind" in changes:
-        monkeypatch.setattr(train, "build", lambda *_: vit.build(num_classes=4, **SMALL))
+        monkeypatch.setattr(train, "build", lambda *_: models.build("vit", num_classes=4, **SMALL))
     with pytest.raises(ValueError, match=message):
         on_trunk(tiny, based.path.parent, **changes)
     assert based.model().count_params() == based.values["parameters"]
@@ -320,13 +321,13 @@ def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
             record.values["model"], record.values["dataset"], record.name, record.recipe
         )  # fmt: skip
         told = {name: record.config[name] for name in ("num_classes", "mean", "std")} | changes
-        wanted = records.MODELS[kind](**record.config).get_config()
-        assert train.BUILDERS[kind](variant, **told).get_config() == wanted
+        wanted = models.MODELS[kind](**record.config).get_config()
+        assert models.build(kind, variant, **told).get_config() == wanted
 
 
 def test_a_command_leaves_out_what_is_the_default(root):
     record = records.load("eanet-tiny-book", root)
-    config = eanet.build(num_classes=4).get_config()
+    config = models.build("eanet", num_classes=4).get_config()
     plain = {name: value for name, value in config.items() if name not in ("dtype", "trainable")}
     values = {**record.values, "recipe": dataclasses.asdict(training.recipe("eanet")), "config": plain}
     assert train.command(records.Record(root, values)) == "python -m vattn_utils.train eanet --dataset tiny"

@@ -5,8 +5,9 @@ import pytest
 from keras import ops
 
 from tests.test_models import tiny_model
-from vattn_utils import attention, comparison, eanet, patch_convnet, relevance, vit
-from vattn_utils.gradients import gradient
+from vattn_utils.maps import attention, attribution, comparison
+from vattn_utils.maps.gradients import gradient
+from vattn_utils.models import eanet, patch_convnet, vit
 
 MODELS = {
     "vit, pooling": (vit, "book", {}),
@@ -49,7 +50,7 @@ def test_a_perturbation_of_nothing_changes_nothing(name, pictures):
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_of_attention_are_what_small_changes_of_it_do(name, pictures, random):
     model = made(name)
-    layers, gradients = relevance.attention_gradients(model, pictures, LABELS, batch_size=3)
+    layers, gradients = attribution.attention_gradients(model, pictures, LABELS, batch_size=3)
     for depth, (layer, slope) in enumerate(zip(layers, gradients, strict=True)):
         expected = layer.slot_maps if layer.kind == "external" else layer.weights
         assert slope.shape == expected.shape
@@ -68,16 +69,16 @@ def test_gradients_of_attention_are_what_small_changes_of_it_do(name, pictures, 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_method_that_is_defined_gives_finite_maps_on_the_grid_and_repeats(name, pictures):
     model = made(name)
-    for method in relevance.methods(model):
-        found = relevance.METHODS[method](model, pictures, LABELS)
+    for method in attribution.methods(model):
+        found = attribution.METHODS[method](model, pictures, LABELS)
         assert found.shape == (4, *model.grid), method
         assert np.isfinite(found).all(), method
         assert np.ptp(found) > 0, method
-        np.testing.assert_array_equal(found, relevance.METHODS[method](model, pictures, LABELS), err_msg=method)
+        np.testing.assert_array_equal(found, attribution.METHODS[method](model, pictures, LABELS), err_msg=method)
 
 
 def test_methods_are_listed_only_for_models_that_they_are_defined_for():
-    of = {name: set(relevance.METHODS) - set(relevance.methods(made(name))) for name in MODELS}
+    of = {name: set(attribution.METHODS) - set(attribution.methods(made(name))) for name in MODELS}
     token_to_token = {"raw attention", "rollout", "gradient rollout"}
     assert of["vit, pooling"] == set()
     assert of["vit, class token"] == of["vit, flatten"] == of["vit, mean"] == {"pooling"}
@@ -88,28 +89,28 @@ def test_methods_are_listed_only_for_models_that_they_are_defined_for():
 @pytest.mark.parametrize("name", ["vit, pooling", "vit, class token", "eanet", "patch_convnet, per class"])
 def test_a_batch_gives_what_a_loop_gives(name, pictures):
     model = made(name)
-    for method in set(relevance.methods(model)) - {"random", "occlusion"}:  # these draw, or take the batch's colour
-        together = relevance.METHODS[method](model, pictures, LABELS)
+    for method in set(attribution.methods(model)) - {"random", "occlusion"}:  # these draw, or take the batch's colour
+        together = attribution.METHODS[method](model, pictures, LABELS)
         for index in range(4):
             one = slice(index, index + 1)
-            alone = relevance.METHODS[method](model, pictures[one], LABELS[one])
+            alone = attribution.METHODS[method](model, pictures[one], LABELS[one])
             np.testing.assert_allclose(alone[0], together[index], rtol=1e-3, atol=1e-6, err_msg=method)
 
 
 def test_attention_alone_knows_no_class_and_evidence_does(pictures):
     model = made("vit, pooling")
     for name in ("raw attention", "pooling", "rollout"):
-        maps = [relevance.METHODS[name](model, pictures, labels) for labels in (LABELS, (LABELS + 1) % 5)]
+        maps = [attribution.METHODS[name](model, pictures, labels) for labels in (LABELS, (LABELS + 1) % 5)]
         np.testing.assert_array_equal(*maps, err_msg=name)
     for name in ("gradient rollout", "evidence", "gradient", "integrated gradients", "Grad-CAM", "occlusion"):
-        maps = [relevance.METHODS[name](model, pictures, labels) for labels in (LABELS, (LABELS + 1) % 5)]
+        maps = [attribution.METHODS[name](model, pictures, labels) for labels in (LABELS, (LABELS + 1) % 5)]
         assert not np.allclose(*maps), name
 
 
 def test_with_one_query_a_class_each_image_gets_its_own_class_s_map(pictures):
     model = made("patch_convnet, per class")
     (layer,) = attention.maps(model, pictures)
-    found = relevance.pooling(model, pictures, LABELS)
+    found = attribution.pooling(model, pictures, LABELS)
     for index, label in enumerate(LABELS):
         np.testing.assert_allclose(found[index], layer.patches()[index, 0, label])
 
@@ -121,16 +122,16 @@ def test_evidence_of_a_linear_head_over_pooled_tokens_is_each_token_s_share_of_t
     weights = attention.maps(model, pictures)[-1].weights[:, 0, 0]
     shares = weights * np.einsum("bnd,db->bn", tokens, np.array(model.logits.kernel)[:, LABELS])
     expected = np.maximum(shares, 0).reshape(4, *model.grid)
-    np.testing.assert_allclose(relevance.evidence(model, pictures, LABELS), expected, atol=1e-5)
+    np.testing.assert_allclose(attribution.evidence(model, pictures, LABELS), expected, atol=1e-5)
     logits = np.array(model(pictures))[np.arange(4), LABELS]
     np.testing.assert_allclose(shares.sum(axis=1) + np.array(model.logits.bias)[LABELS], logits, atol=1e-4)
 
 
 def test_integrated_gradients_sum_to_what_the_logit_gains_over_the_baseline(pictures):
     model = made("vit, class token")  # smooth; a max-pool is not
-    found = relevance.integrated_gradients(model, pictures, LABELS, steps=64).sum(axis=(1, 2, 3))
+    found = attribution.integrated_gradients(model, pictures, LABELS, steps=64).sum(axis=(1, 2, 3))
     baseline = np.broadcast_to(np.array(model.mean, "float32"), pictures.shape)
-    gained = relevance.logits(model, pictures) - relevance.logits(model, baseline)
+    gained = attribution.logits(model, pictures) - attribution.logits(model, baseline)
     np.testing.assert_allclose(found, gained[np.arange(4), LABELS], rtol=0.01, atol=1e-4)
 
 
@@ -144,26 +145,26 @@ def test_integrated_gradients_of_a_linear_model_are_its_weights_times_the_input(
         def __call__(self, x):
             return ops.matmul(ops.reshape(x, (-1, 48)), kernel)
 
-    found = relevance.integrated_gradients(Linear(), images, [4, 2, 0], steps=3)
+    found = attribution.integrated_gradients(Linear(), images, [4, 2, 0], steps=3)
     expected = kernel[:, [4, 2, 0]].T.reshape(3, 4, 4, 3) * (images - np.array(Linear.mean))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_occlusion_is_the_fall_of_the_logit_when_one_patch_is_covered(pictures):
     model = made("eanet")
-    found = relevance.occlusion(model, pictures, LABELS)
+    found = attribution.occlusion(model, pictures, LABELS)
     covered = pictures.astype("float32")
     covered[:, 2:4, 6:8] = pictures.mean(axis=(0, 1, 2))
-    fall = (relevance.logits(model, pictures) - relevance.logits(model, covered))[np.arange(4), LABELS]
+    fall = (attribution.logits(model, pictures) - attribution.logits(model, covered))[np.arange(4), LABELS]
     np.testing.assert_allclose(found[:, 1, 3], fall, atol=1e-5)
 
 
 def test_pixels_are_summed_over_what_a_token_covers_and_shared_at_its_border(random):
     values = random.random((2, 6, 6))
     np.testing.assert_allclose(
-        relevance.to_grid(values, (3, 2))[:, 1, 1], values[:, 2:4, 3:].sum(axis=(1, 2)), rtol=1e-5
+        attribution.to_grid(values, (3, 2))[:, 1, 1], values[:, 2:4, 3:].sum(axis=(1, 2)), rtol=1e-5
     )
-    odd = relevance.to_grid(values, (4, 4))
+    odd = attribution.to_grid(values, (4, 4))
     np.testing.assert_allclose(odd.sum(axis=(1, 2)), values.sum(axis=(1, 2)), rtol=1e-5)
     corner = values[:, 0, 0] + (values[:, 0, 1] + values[:, 1, 0]) / 2 + values[:, 1, 1] / 4
     np.testing.assert_allclose(odd[:, 0, 0], corner, rtol=1e-5)
@@ -173,20 +174,20 @@ def test_edges_are_where_the_image_changes(pictures):
     model = made("eanet")
     image = np.zeros((1, 8, 8, 3), "uint8")
     image[:, :, 4:] = 255
-    found = relevance.edges(model, image, [0])[0]
+    found = attribution.edges(model, image, [0])[0]
     assert (found[:, [0, 3]] == 0).all()
     assert (found[:, 1:3] > 0).all()
 
 
 def test_the_centre_is_highest_in_the_middle():
-    found = relevance.centre(made("eanet"), np.zeros((2, 8, 8, 3)), [0, 1])
+    found = attribution.centre(made("eanet"), np.zeros((2, 8, 8, 3)), [0, 1])
     assert found.shape == (2, 4, 4)
     assert found[0, 1:3, 1:3].min() > np.delete(found[0].ravel(), [5, 6, 9, 10]).max()
 
 
 def test_a_label_for_every_image_is_asked_for(pictures):
     with pytest.raises(ValueError, match="4 images and 2 labels; give one label an image"):
-        relevance.input_gradient(made("eanet"), pictures, LABELS[:2])
+        attribution.input_gradient(made("eanet"), pictures, LABELS[:2])
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def compared():
     masks[:, 2:5, 2:6] = True
     model = made("vit, pooling")
     # No class is liked best, so that the mosaics find confident images of four classes.
-    model.logits.bias.assign(model.logits.bias - relevance.logits(model, pictures).mean(axis=0))
+    model.logits.bias.assign(model.logits.bias - attribution.logits(model, pictures).mean(axis=0))
     before = model.get_weights()
     found = comparison.compare(model, pictures, np.arange(24) % 5, masks, mosaics=6)
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -207,11 +208,11 @@ def compared():
 
 def test_the_table_has_every_method_every_measure_and_its_chance(compared):
     lines = compared.lines()
-    assert list(compared.values) == list(relevance.METHODS)
+    assert list(compared.values) == list(attribution.METHODS)
     measures = ["deletion", "insertion", "difference", "blur", "linear", "pointing", "mass", "rank accuracy", "roc auc"]
     measures += ["iou", "grid pointing", "other label", "new weights"]
     assert lines[0] == f"| method | {' | '.join(measures)} |"
-    assert len(lines) == 2 + len(relevance.METHODS) + 1
+    assert len(lines) == 2 + len(attribution.METHODS) + 1
     levels = dict(zip(measures, lines[-1].split("|")[2:-1], strict=True))
     assert {name: text.strip() for name, text in levels.items()} == {
         "deletion": "", "insertion": "", "difference": "0.000", "blur": "0.000", "linear": "0.000",
@@ -266,9 +267,9 @@ def test_the_weights_come_back_when_a_method_fails(pictures, monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("no map")
-        return relevance.centre(model, images, labels)
+        return attribution.centre(model, images, labels)
 
-    monkeypatch.setitem(relevance.METHODS, "failing", failing)
+    monkeypatch.setitem(attribution.METHODS, "failing", failing)
     with pytest.raises(RuntimeError, match="no map"):
         comparison.compare(model, pictures, LABELS, names=["failing"])
     for old, new in zip(before, model.get_weights(), strict=True):

@@ -16,13 +16,13 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from packaging.requirements import Requirement
 
-from vattn_utils import notebook, plots
+from vattn_utils.show import chapter, plots
 from verification.address import ROOT
 from verification.execute import LANGUAGE_INFO
 from verification.prose import CODE
 
 FOLDERS = ("vattn_utils", "verification", "book/_ext")
-MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 EXPLORER = ROOT / "vattn_utils" / "explorer.html"
 
@@ -129,7 +129,7 @@ def shown(monkeypatch):
     def display(data, metadata=None, raw=False):
         found.append(new_output("display_data", data, metadata=metadata or {}))
 
-    monkeypatch.setattr(notebook, "display", display)
+    monkeypatch.setattr(chapter, "display", display)
     return found
 
 
@@ -157,7 +157,7 @@ def obeyed(page):
 def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, random, tmp_path):
     pictures = random.integers(0, 256, (len(NAMES), 8, 8, 3), dtype="uint8")
     alt = f"Images of {', '.join(NAMES)}."
-    notebook.figure(plots.images(pictures, NAMES), "Each under the name of its class.", alt)
+    chapter.figure(plots.images(pictures, NAMES), "Each under the name of its class.", alt)
     printed = new_output("stream", text="\n".join(NAMES))
     value = new_output("execute_result", {"text/plain": repr(tuple(NAMES))}, execution_count=1)
     page = rendered([*shown, printed, value], tmp_path)
@@ -169,9 +169,9 @@ def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, ran
 
 def test_an_escaped_class_name_in_prose_and_in_a_caption_stays_text(shown, tmp_path):
     names = [*NAMES, "**bold** _thin_", "[a](javascript:alert)", "`code`", "$x$", "a|b", "# head\n\n    code", "&lt;"]
-    notebook.say(f"It looks like {', '.join(map(notebook.escape, names))}.")
-    notebook.say("\n".join(["| class |", "|---|", *(f"| {notebook.escape(name)} |" for name in names)]))
-    notebook.figure(plt.figure(), f"A {notebook.escape(names[0])}.", "Nothing.")
+    chapter.say(f"It looks like {', '.join(map(chapter.escape, names))}.")
+    chapter.say("\n".join(["| class |", "|---|", *(f"| {chapter.escape(name)} |" for name in names)]))
+    chapter.figure(plt.figure(), f"A {chapter.escape(names[0])}.", "Nothing.")
     page = rendered(shown, tmp_path)
     assert obeyed(page) == []
     prose, caption = page.select(".cell_output > p")
@@ -193,7 +193,7 @@ def test_chapters_escape_every_class_name_in_prose():
 
 
 def test_a_listing_of_source_that_holds_html_stays_text(shown, tmp_path):
-    notebook.show(obeyed_by_nobody)
+    chapter.show(obeyed_by_nobody)
     page = rendered(shown, tmp_path)
     assert obeyed(page) == []
     assert NAMES[0] in page.get_text()

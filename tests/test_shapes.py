@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from vattn_utils import data, shapes
+from vattn_utils import data
+from vattn_utils.data import shapes
 
 TRAIN, TEST = np.array(data.SHAPES_TRAIN), np.array(data.SHAPES_TEST)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from vattn_utils import eanet, training
+from vattn_utils import models, training
 from vattn_utils.training import Batches, Recipe, Repeatable
 
 SHORT = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, validation=16, augmentation=("flip",))
@@ -15,7 +15,7 @@ SHORT = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, validation=16, augme
 def model_of(dataset, **overrides):
     keras.utils.set_random_seed(3)
     sizes = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16, memory_slots=4, dropout=0.1)
-    return eanet.build("book", num_classes=dataset.num_classes, **{**sizes, **overrides})
+    return models.build("eanet", "book", num_classes=dataset.num_classes, **{**sizes, **overrides})
 
 
 class Killed(Exception):
@@ -223,7 +223,9 @@ def test_an_unknown_field_or_model_is_refused():
 def test_a_model_of_another_precision_or_class_count_is_refused(tiny):
     with pytest.raises(ValueError, match="the model was built as float32, but"):
         training.fit(model_of(tiny), tiny, dataclasses.replace(SHORT, precision="mixed_bfloat16"))
-    model = eanet.build("book", num_classes=7, image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16)
+    model = models.build(
+        "eanet", "book", num_classes=7, image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16
+    )
     with pytest.raises(ValueError, match="the model has 7 classes, tiny has 4"):
         training.fit(model, tiny, SHORT)
 

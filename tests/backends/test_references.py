@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.test_models import tiny_model
-from vattn_utils import eanet, faithfulness, patch_convnet, relevance, vit
+from vattn_utils.maps import attribution, faithfulness
+from vattn_utils.models import eanet, patch_convnet, vit
 
 captum = pytest.importorskip("captum.attr", reason="Captum is not installed; `make backends` installs it")
 pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam", reason="pytorch-grad-cam is not installed")
@@ -56,7 +57,7 @@ def equal(ours, theirs):
 
 def test_input_gradients_are_captum_s_saliency(model, channels_first, pictures):
     theirs = captum.Saliency(channels_first).attribute(tensor(pictures), torch.tensor(LABELS), abs=False)
-    equal(relevance.input_gradients(model, pictures, LABELS), array(theirs))
+    equal(attribution.input_gradients(model, pictures, LABELS), array(theirs))
 
 
 def test_integrated_gradients_are_captum_s_by_the_same_rule(model, channels_first, pictures):
@@ -64,7 +65,7 @@ def test_integrated_gradients_are_captum_s_by_the_same_rule(model, channels_firs
     wide = tensor(np.broadcast_to(baseline, pictures.shape))
     method = captum.IntegratedGradients(channels_first)
     theirs = method.attribute(tensor(pictures), wide, torch.tensor(LABELS), n_steps=8, method="riemann_middle")
-    equal(relevance.integrated_gradients(model, pictures, LABELS, baseline, steps=8), array(theirs))
+    equal(attribution.integrated_gradients(model, pictures, LABELS, baseline, steps=8), array(theirs))
 
 
 def test_occlusion_is_captum_s_with_windows_that_do_not_overlap(model, channels_first, pictures):
@@ -78,7 +79,7 @@ def test_occlusion_is_captum_s_with_windows_that_do_not_overlap(model, channels_
         baselines=wide,
         target=torch.tensor(LABELS),
     )
-    equal(relevance.occlusion(model, pictures, LABELS), array(theirs)[:, ::size, ::size, 0])
+    equal(attribution.occlusion(model, pictures, LABELS), array(theirs)[:, ::size, ::size, 0])
 
 
 def test_grad_cam_is_pytorch_grad_cam_s(model, pictures):
@@ -107,7 +108,7 @@ def test_grad_cam_is_pytorch_grad_cam_s(model, pictures):
         seen = cam.activations_and_grads
         activations, gradients = seen.activations[0].numpy(), seen.gradients[0].numpy()
         theirs = np.maximum(cam.get_cam_image(images, tokens, targets, activations, gradients), 0)
-    equal(relevance.grad_cam(model, pictures, LABELS), theirs)
+    equal(attribution.grad_cam(model, pictures, LABELS), theirs)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.test_explorer import MODELS, model_of
-from vattn_utils import attention, explorer
+from vattn_utils.maps import attention
+from vattn_utils.show import explorer
 
 from . import checks
 from .explorers import READY, Page

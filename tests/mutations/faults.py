@@ -6,7 +6,7 @@ MUTATIONS = (
     # The layers and the models
     Mutation(
         "external-softmax-axis",
-        "vattn_utils/eanet.py",
+        "vattn_utils/models/eanet.py",
         "slot_maps = ops.softmax(self.logits(x), axis=1 if self.mixing else -1)",
         "slot_maps = ops.softmax(self.logits(x), axis=-1)",
         "External attention's first softmax runs over the slots instead of the tokens.",
@@ -14,7 +14,7 @@ MUTATIONS = (
     ),
     Mutation(
         "double-normalisation-left-out",
-        "vattn_utils/eanet.py",
+        "vattn_utils/models/eanet.py",
         "return slot_maps / (ops.sum(slot_maps, axis=-1, keepdims=True) + 1e-9)",
         "return slot_maps",
         "A token's attention to the slots is no longer divided by its sum.",
@@ -22,7 +22,7 @@ MUTATIONS = (
     ),
     Mutation(
         "self-softmax-axis",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         "* self.width**-0.5, axis=-1)",
         "* self.width**-0.5, axis=-2)",
         "Self-attention sums to one over the queries, so that the rows of its maps do not.",
@@ -30,7 +30,7 @@ MUTATIONS = (
     ),
     Mutation(
         "self-attention-not-scaled",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         " * self.width**-0.5, axis=-1)",
         ", axis=-1)",
         "The maps that are shown lack the division by the root of d, the fused attention that predicts has it.",
@@ -38,7 +38,7 @@ MUTATIONS = (
     ),
     Mutation(
         "pooling-not-scaled",
-        "vattn_utils/patch_convnet.py",
+        "vattn_utils/models/patch_convnet.py",
         "query = self.query(normed_token) * dim**-0.5",
         "query = self.query(normed_token)",
         "Attention pooling lacks the division by the root of d.",
@@ -46,7 +46,7 @@ MUTATIONS = (
     ),
     Mutation(
         "preprocessing-without-std",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         ' / ops.convert_to_tensor(self.std, "float32")',
         "",
         "Images are centred but not divided by their standard deviation.",
@@ -54,7 +54,7 @@ MUTATIONS = (
     ),
     Mutation(
         "patch-order-transposed",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         "ops.transpose(x, (0, 1, 3, 2, 4, 5))",
         "ops.transpose(x, (0, 3, 1, 2, 4, 5))",
         "Patches stand column by column instead of in reading order.",
@@ -62,7 +62,7 @@ MUTATIONS = (
     ),
     Mutation(
         "position-embedding-frozen",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         '                name="embedding",\n',
         '                name="embedding",\n                trainable=False,\n',
         "Learned positions are not trained.",
@@ -70,7 +70,7 @@ MUTATIONS = (
     ),
     Mutation(
         "residual-sign",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         "x = x + self.stochastic_depth(self.mlp(",
         "x = x - self.stochastic_depth(self.mlp(",
         "A transformer block subtracts what its MLP says.",
@@ -78,7 +78,7 @@ MUTATIONS = (
     ),
     Mutation(
         "trunk-residual-sign",
-        "vattn_utils/patch_convnet.py",
+        "vattn_utils/models/patch_convnet.py",
         "return x + self.stochastic_depth(branch",
         "return x - self.stochastic_depth(branch",
         "A block of PatchConvNet's trunk subtracts its branch.",
@@ -86,7 +86,7 @@ MUTATIONS = (
     ),
     Mutation(
         "trunk-shares-one-block",
-        "vattn_utils/patch_convnet.py",
+        "vattn_utils/models/patch_convnet.py",
         "range(1 if share_trunk else depth)\n        ]\n        self.trunk *= depth if share_trunk else 1\n",
         "range(1)\n        ]\n        self.trunk *= depth\n",
         "PatchConvNet applies one block again and again, as upstream does by accident.",
@@ -94,7 +94,7 @@ MUTATIONS = (
     ),
     Mutation(
         "dropout-never-active",
-        "vattn_utils/layers.py",
+        "vattn_utils/models/layers.py",
         "x = self.drop(self.expand(x), training=training)",
         "x = self.drop(self.expand(x), training=False)",
         "The dropout inside the MLP never drops anything.",
@@ -103,7 +103,7 @@ MUTATIONS = (
     # Maps and pictures
     Mutation(
         "overlay-shifted-by-a-patch",
-        "vattn_utils/attention.py",
+        "vattn_utils/maps/attention.py",
         "place = (np.arange(length) + 0.5) * tokens / length - 0.5",
         "place = (np.arange(length) + 0.5) * tokens / length + 0.5",
         "Every map lies one patch too far up and to the left on its picture.",
@@ -114,7 +114,7 @@ MUTATIONS = (
     ),
     Mutation(
         "class-token-in-the-picture",
-        "vattn_utils/attention.py",
+        "vattn_utils/maps/attention.py",
         "weights = self.weights[..., self.prefix_tokens :]",
         "weights = self.weights[..., : self.weights.shape[-1] - self.prefix_tokens]",
         "The class token's own share is drawn as the first patch, and every patch one place too late.",
@@ -139,7 +139,7 @@ MUTATIONS = (
     # Rollout, relevance and what measures them
     Mutation(
         "rollout-divides-by-columns",
-        "vattn_utils/attention.py",
+        "vattn_utils/maps/attention.py",
         "total = matrix.sum(axis=-1, keepdims=True)\n",
         "total = matrix.sum(axis=-1)[:, None]\n",
         "Rollout divides each entry by the sum of another row, as the most copied code does.",
@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "rollout-multiplies-from-the-wrong-side",
-        "vattn_utils/attention.py",
+        "vattn_utils/maps/attention.py",
         "joint = matrix if joint is None else matrix @ joint",
         "joint = matrix if joint is None else joint @ matrix",
         "Rollout goes through the layers from the last to the first.",
@@ -155,7 +155,7 @@ MUTATIONS = (
     ),
     Mutation(
         "relevance-without-clamp",
-        "vattn_utils/attention.py",
+        "vattn_utils/maps/attention.py",
         "        matrix = np.maximum(gradient * layer.weights, 0).mean(axis=1)\n        if joint is None:",
         "        matrix = (gradient * layer.weights).mean(axis=1)\n        if joint is None:",
         "Chefer's rule adds what speaks against the class too.",
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         "grad-cam-on-tokens-nobody-reads",
-        "vattn_utils/relevance.py",
+        "vattn_utils/maps/attribution.py",
         'model.blocks[-1:] if model.pooling == "class" else []',
         "[]",
         "Grad-CAM under a class token is taken where its gradient is zero.",
@@ -171,7 +171,7 @@ MUTATIONS = (
     ),
     Mutation(
         "linear-fill-forgets-diagonals",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "DIRECT * np.eye(width) + DIAGONAL * near",
         "DIRECT * np.eye(width)",
         "ROAD's fill sees four neighbours of a pixel instead of eight.",
@@ -179,7 +179,7 @@ MUTATIONS = (
     ),
     Mutation(
         "least-relevant-first-is-most-relevant-first",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "for rank in (ranks, patches - 1 - ranks)",
         "for rank in (ranks, ranks)",
         "Both curves of removal begin at the most relevant patch.",
@@ -187,7 +187,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit-blind-to-the-clip",
-        "vattn_utils/audit_checks.py",
+        "vattn_utils/audit/checks.py",
         "if unseen > 0.05 or extremes[0] - extremes[1] > 0.1 or distance > 0.5:",
         "if unseen > 0.9:",
         "The audit lets training on clipped images pass.",
@@ -196,7 +196,7 @@ MUTATIONS = (
     # The data
     Mutation(
         "class-names-swapped",
-        "vattn_utils/data.py",
+        "vattn_utils/data/__init__.py",
         " bird cat deer dog ",
         " bird deer cat dog ",
         "CIFAR-10's cats are called deer.",
@@ -204,7 +204,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels-not-reordered",
-        "vattn_utils/data.py",
+        "vattn_utils/data/__init__.py",
         'f"y_{split}": labels[order]}',
         'f"y_{split}": labels}',
         "Test and training images are put into canonical order, their labels are not.",
@@ -212,7 +212,7 @@ MUTATIONS = (
     ),
     Mutation(
         "order-of-the-file-kept",
-        "vattn_utils/data.py",
+        "vattn_utils/data/__init__.py",
         'f"x_{split}": images[order], f"y_{split}": labels[order]',
         'f"x_{split}": images, f"y_{split}": labels',
         "Test and training images stand in the order of the copy that was found.",
@@ -220,7 +220,7 @@ MUTATIONS = (
     ),
     Mutation(
         "digest-not-checked",
-        "vattn_utils/data.py",
+        "vattn_utils/data/__init__.py",
         "split_digest(images, labels)\n        if found != DIGESTS[name][split]:",
         "split_digest(images, labels)\n        if not found:",
         "Altered images are loaded as if they were the data set.",
@@ -228,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "validation-images-trained-on",
-        "vattn_utils/data.py",
+        "vattn_utils/data/__init__.py",
         "np.sort(order[:count]), np.sort(order[count:])",
         "np.sort(order[:count]), np.sort(order)",
         "The held-out images are among those that are trained on.",
@@ -236,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "truncated-download-kept",
-        "vattn_utils/download.py",
+        "vattn_utils/data/download.py",
         "if total is not None and done + came < total:",
         "if total is not None and not done + came:",
         "A download that broke off is taken for a whole one.",
@@ -244,7 +244,7 @@ MUTATIONS = (
     ),
     Mutation(
         "mask-off-by-one-pixel",
-        "vattn_utils/shapes.py",
+        "vattn_utils/data/shapes.py",
         "return images + texture, mask",
         "return images + texture, np.roll(mask, 1, axis=2)",
         "The shapes' masks lie one pixel to the right of their targets.",
@@ -252,7 +252,7 @@ MUTATIONS = (
     ),
     Mutation(
         "class-leaks-into-position",
-        "vattn_utils/shapes.py",
+        "vattn_utils/data/shapes.py",
         "for _ in range(2))\n    mask = ",
         "for _ in range(2))\n    row = np.maximum(row, TARGET_RADIUS + label * 10 // num_classes)\n    mask = ",
         "Where the target stands depends on its class.",
@@ -261,7 +261,7 @@ MUTATIONS = (
     # Training, records, metrics
     Mutation(
         "crop-along-the-diagonal",
-        "vattn_utils/augmentation.py",
+        "vattn_utils/training/augmentation.py",
         "columns = left[:, None] + np.arange(width)",
         "columns = top[:, None] + np.arange(width)",
         "Crops move along one diagonal: as far to the right as down.",
@@ -269,7 +269,7 @@ MUTATIONS = (
     ),
     Mutation(
         "flip-upside-down",
-        "vattn_utils/augmentation.py",
+        "vattn_utils/training/augmentation.py",
         "images[:, :, ::-1]",
         "images[:, ::-1]",
         "Flipping turns images upside down instead of left to right.",
@@ -277,7 +277,7 @@ MUTATIONS = (
     ),
     Mutation(
         "cutmix-share-swapped",
-        "vattn_utils/augmentation.py",
+        "vattn_utils/training/augmentation.py",
         "share = 1 - inside.mean(",
         "share = inside.mean(",
         "CutMix gives each class the share of the other one's pixels.",
@@ -285,7 +285,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels-of-other-images",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "[self.y[rows]]",
         "[self.y[rows[::-1]]]",
         "A batch's targets belong to other images of the batch.",
@@ -293,7 +293,7 @@ MUTATIONS = (
     ),
     Mutation(
         "every-epoch-alike",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "self.batches.epoch = epoch",
         "self.batches.epoch = 0",
         "Every epoch shows the same images in the same order, augmented in the same way.",
@@ -301,7 +301,7 @@ MUTATIONS = (
     ),
     Mutation(
         "resume-repeats-an-epoch",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "self.batches.epoch = epoch",
         "self.batches.epoch += 1",
         "A resumed run counts its epochs from the start again and sees the same batches twice.",
@@ -309,7 +309,7 @@ MUTATIONS = (
     ),
     Mutation(
         "resume-counts-an-epoch-twice",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "{name: values[:epoch] for name, values in self.history.items()}",
         "dict(self.history)",
         "An epoch that was not yet backed up when the run was killed stands in the history twice.",
@@ -317,7 +317,7 @@ MUTATIONS = (
     ),
     Mutation(
         "keeps-the-worst-epoch",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         'if logs["accuracy"] <= self.accuracy:',
         'if self.epoch and logs["accuracy"] >= self.accuracy:',
         "The model ends with the weights of the epoch that validated worst.",
@@ -325,7 +325,7 @@ MUTATIONS = (
     ),
     Mutation(
         "biases-decay",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "if len(w.shape) < 2 or w.name in named",
         "if w.name in named",
         "Weight decay shrinks biases, norms and scales.",
@@ -333,7 +333,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no-warm-up",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "warmup_steps = round(recipe.warmup * steps)",
         "warmup_steps = 0",
         "The learning rate starts at its highest.",
@@ -341,7 +341,7 @@ MUTATIONS = (
     ),
     Mutation(
         "top-5-is-top-4",
-        "vattn_utils/training.py",
+        "vattn_utils/training/__init__.py",
         "(rank < 5)",
         "(rank < 4)",
         "What is called top-5 accuracy is top-4.",
@@ -349,7 +349,7 @@ MUTATIONS = (
     ),
     Mutation(
         "evaluated-on-training-images",
-        "vattn_utils/records.py",
+        "vattn_utils/training/records.py",
         'values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)',
         'values["test"] = training.evaluate(shipped, dataset.x_train, dataset.y_train)',
         "A record's test metrics are those of the training images.",
@@ -357,7 +357,7 @@ MUTATIONS = (
     ),
     Mutation(
         "weights-rounded",
-        "vattn_utils/records.py",
+        "vattn_utils/training/records.py",
         'np.asarray(weight.numpy()).astype("float16")',
         'np.asarray(weight.numpy()).round(2).astype("float16")',
         "Recorded weights keep two decimals.",
@@ -365,7 +365,7 @@ MUTATIONS = (
     ),
     Mutation(
         "sha-256-not-checked",
-        "vattn_utils/records.py",
+        "vattn_utils/training/records.py",
         "if found != expected:",
         "if not found:",
         "Altered weights are loaded as if they were those of the record.",
@@ -509,7 +509,7 @@ MUTATIONS = (
     # Is a map right?
     Mutation(
         "least-relevant-first",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "np.lexsort((np.random.default_rng(seed).random(flat.shape), -flat))",
         "np.lexsort((np.random.default_rng(seed).random(flat.shape), flat))",
         "Deletion removes the least relevant patches first, so that wrong maps win.",
@@ -517,7 +517,7 @@ MUTATIONS = (
     ),
     Mutation(
         "diagonal-neighbours-first",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "DIRECT, DIAGONAL = 1 / 6, 1 / 12",
         "DIRECT, DIAGONAL = 1 / 12, 1 / 6",
         "ROAD's imputation listens more to diagonal neighbours than to direct ones.",
@@ -525,7 +525,7 @@ MUTATIONS = (
     ),
     Mutation(
         "ties-count-as-wins",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "(sizes.reshape(values.shape) - 1) / 2",
         "(sizes.reshape(values.shape) - 1)",
         "Equal pixels get the lowest of their ranks instead of the mean: a flat map has no ROC AUC of one half.",
@@ -533,7 +533,7 @@ MUTATIONS = (
     ),
     Mutation(
         "randomised-weights-kept",
-        "vattn_utils/faithfulness.py",
+        "vattn_utils/maps/faithfulness.py",
         "model.set_weights(kept)",
         "kept.clear()",
         "After the test with random weights the model stays random.",
@@ -545,7 +545,7 @@ MUTATIONS = (
     # What does attention cost?
     Mutation(
         "tokens-meet-once",
-        "vattn_utils/counts.py",
+        "vattn_utils/cost/counts.py",
         "+ 2 * tokens**2 * inner",
         "+ tokens**2 * inner",
         "Of self-attention's two products in which tokens meet tokens, one is not counted.",
@@ -553,7 +553,7 @@ MUTATIONS = (
     ),
     Mutation(
         "exponent-of-the-short-images",
-        "vattn_utils/cost.py",
+        "vattn_utils/cost/__init__.py",
         '"float64")[-last:]',
         '"float64")[:last]',
         "The exponent is fitted where the images are short and the square does not count yet.",
@@ -561,7 +561,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one-after-the-other",
-        "vattn_utils/cost.py",
+        "vattn_utils/cost/__init__.py",
         "1 - 2 * (number % 2)",
         "1",
         "In every round the same layer is the first, and finds the machine as the last one left it.",

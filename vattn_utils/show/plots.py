@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.transforms import Bbox
 
-from vattn_utils.attention import to_image_size
+from vattn_utils.maps.attention import to_image_size
 
 ATTENTION = "magma"
 # Colours to tell slots apart, the greys left out; the last one, grey, is for all slots that got none of their own.

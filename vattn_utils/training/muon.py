@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from vattn_utils.layers import register
+from vattn_utils.models.layers import register
 
 
 @register

@@ -11,8 +11,8 @@ The layers are shared with EANet and stand in `vattn_utils.layers`; the model's 
 `TokenClassifier.call` in `vattn_utils.classifier`.
 """
 
-from vattn_utils.classifier import TokenClassifier, build_variant
-from vattn_utils.layers import SelfAttention, register
+from vattn_utils.models.classifier import TokenClassifier
+from vattn_utils.models.layers import SelfAttention, register
 
 VARIANTS = {
     # keras.io's example: 32 pixels resized to 72, 144 patches, and a head on all tokens flattened that holds
@@ -33,19 +33,6 @@ VARIANTS = {
 }  # fmt: skip
 
 
-def build(variant="book", **overrides):
-    """A built `ViT`.
-
-    Args:
-        variant: "book", "keras-io" or "paper".
-        overrides: arguments of `ViT` that replace the variant's, among them `num_classes`.
-
-    Raises:
-        ValueError: the variant or an argument is unknown, or the arguments do not fit together.
-    """
-    return build_variant(ViT, VARIANTS, variant, overrides)
-
-
 @register
 class ViT(TokenClassifier):
     """A token model whose blocks mix through self-attention.
@@ -55,6 +42,8 @@ class ViT(TokenClassifier):
         attention_dropout: rate at which attention weights are dropped in training.
         kwargs: the arguments of `TokenClassifier`.
     """
+
+    VARIANTS = VARIANTS
 
     def __init__(self, num_classes, heads=4, head_dim=None, attention_dropout=0.0, name="vit", **kwargs):
         def make_attention():

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vattn_utils.watch import Watch, drop_rate, is_float, own_variables, read
+from vattn_utils.audit.instruments import Watch, drop_rate, is_float, own_variables, read
 
 OK, DEFECT, UNKNOWN = "ok", "defect", "cannot tell"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vattn_utils import download, shapes
+from vattn_utils.data import download, shapes
 
 # What is known of CIFAR: class names in the order of the labels, and each split's digest (see `split_digest`).
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"

@@ -108,7 +108,8 @@ class Chapter:
             base: the name of another run of the chapter whose encoder is kept where this is trained here.
             overrides: of the model's `build`, where a run is trained here.
         """
-        from vattn_utils import records, train, training
+        from vattn_utils import training
+        from vattn_utils.training import records, train
 
         name = f"{kind}-{dataset.name}-{variant}{suffix}"
         if self.published:

@@ -15,9 +15,10 @@ import textwrap
 
 import keras
 
-from vattn_utils import data, training, upstream
-from vattn_utils.audit_checks import CHECKS, DEFECT, UNKNOWN, Finding
-from vattn_utils.watch import Case, read, untouched
+from vattn_utils import data, training
+from vattn_utils.audit import upstream
+from vattn_utils.audit.checks import CHECKS, DEFECT, UNKNOWN, Finding
+from vattn_utils.audit.instruments import Case, read, untouched
 
 IMAGES = 16  # how many are looked at
 

@@ -8,9 +8,9 @@ defined for a model. Whether such a map is right is `faithfulness`' question.
 import numpy as np
 from keras import ops
 
-from vattn_utils import attention
 from vattn_utils.data import check_images
-from vattn_utils.gradients import gradient
+from vattn_utils.maps import attention
+from vattn_utils.maps.gradients import gradient
 
 BATCH = 128  # images in the model at once
 

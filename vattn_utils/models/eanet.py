@@ -12,8 +12,8 @@ only: in the denominator of that softmax.
 
 from keras import layers, ops
 
-from vattn_utils.classifier import TokenClassifier, build_variant
-from vattn_utils.layers import Configured, SelfAttention, check_choice, register
+from vattn_utils.models.classifier import TokenClassifier
+from vattn_utils.models.layers import Configured, SelfAttention, check_choice, register
 
 VARIANTS = {
     # keras.io's example: 2-pixel patches, 256 tokens, width 64, and attention four times as wide inside.
@@ -33,20 +33,6 @@ VARIANTS = {
         coefficient=1, mlp_dim=160, drop_path=0.05, pooling="sequence",
     ),
 }  # fmt: skip
-
-
-def build(variant="book", **overrides):
-    """A built `EANet`.
-
-    Args:
-        variant: "book", "keras-io" or "paper".
-        overrides: arguments of `EANet` that replace the variant's, among them `num_classes` and
-            `attention="self"` for the twin with self-attention.
-
-    Raises:
-        ValueError: the variant or an argument is unknown, or the arguments do not fit together.
-    """
-    return build_variant(EANet, VARIANTS, variant, overrides)
 
 
 @register
@@ -159,6 +145,8 @@ class EANet(TokenClassifier):
         attention_dropout: rate at which attention weights are dropped in training.
         kwargs: the arguments of `TokenClassifier`.
     """
+
+    VARIANTS = VARIANTS
 
     def __init__(
         self,

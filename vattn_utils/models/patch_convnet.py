@@ -11,8 +11,8 @@ import math
 import keras
 from keras import layers, ops
 
-from vattn_utils.classifier import Classifier, build_variant
-from vattn_utils.layers import (
+from vattn_utils.models.classifier import Classifier
+from vattn_utils.models.layers import (
     CIFAR_MEAN,
     CIFAR_STD,
     GELUS,
@@ -40,20 +40,6 @@ VARIANTS = {
         drop_path=0.1,
     ),
 }  # fmt: skip
-
-
-def build(variant="book", **overrides):
-    """A built `PatchConvNet`.
-
-    Args:
-        variant: "book", "keras-io" or "paper".
-        overrides: arguments of `PatchConvNet` that replace the variant's, among them `num_classes`,
-            `queries="per-class"` and `share_trunk=True`.
-
-    Raises:
-        ValueError: the variant or an argument is unknown, or the arguments do not fit together.
-    """
-    return build_variant(PatchConvNet, VARIANTS, variant, overrides)
 
 
 @register
@@ -246,6 +232,8 @@ class PatchConvNet(Classifier):
         resize_to: edge length the image is resized to first; None keeps it.
         mean, std: three floats each, in 0..255 units, which the input is normalised with.
     """
+
+    VARIANTS = VARIANTS
 
     def __init__(
         self,

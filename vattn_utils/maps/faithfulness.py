@@ -398,6 +398,6 @@ def _checked(maps, masks=None):
 
 
 if __name__ == "__main__":
-    from vattn_utils.comparison import main
+    from vattn_utils.maps.comparison import main
 
     main()

@@ -15,9 +15,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from vattn_utils.augmentation import AUGMENTATIONS, augment, mix
-from vattn_utils.layers import check_choice
-from vattn_utils.muon import Muon
+from vattn_utils.models.layers import check_choice
+from vattn_utils.training.augmentation import AUGMENTATIONS, augment, mix
+from vattn_utils.training.muon import Muon
 
 OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "muon": Muon}
 FEW_STEPS = 20

@@ -10,10 +10,10 @@ from math import ceil, prod
 import keras
 from keras import layers
 
-from vattn_utils import layers as ours
-from vattn_utils import patch_convnet
-from vattn_utils.classifier import TokenClassifier
-from vattn_utils.eanet import ExternalAttention
+from vattn_utils.models import layers as ours
+from vattn_utils.models import patch_convnet
+from vattn_utils.models.classifier import TokenClassifier
+from vattn_utils.models.eanet import ExternalAttention
 
 
 @singledispatch

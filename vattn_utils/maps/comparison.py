@@ -10,9 +10,11 @@ import time
 
 import numpy as np
 
-from vattn_utils import data, faithfulness, records, relevance
-from vattn_utils.attention import to_image_size
-from vattn_utils.layers import check_choice
+from vattn_utils import data
+from vattn_utils.maps import attribution, faithfulness
+from vattn_utils.maps.attention import to_image_size
+from vattn_utils.models.layers import check_choice
+from vattn_utils.training import records
 
 FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
 SANITY = 16  # images for which maps are made again, with another label and with other weights
@@ -61,7 +63,7 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
         images, labels: `(B, H, W, 3)`, 0 to 255, and integers `(B,)`: the classes that are explained.
         masks: bool `(B, H, W)`, where the object is; None where nobody knows.
         mosaics: how many mosaics of four images to make for grid pointing; 0 for none.
-        names: which of `relevance.METHODS`; None means all that are defined for the model.
+        names: which of `attribution.METHODS`; None means all that are defined for the model.
         seed: of everything drawn at random.
 
     Returns a `Comparison`. Its measures: deletion, insertion, difference (mean fill); blur, linear (the difference
@@ -69,15 +71,15 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
     map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
     drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
     """
-    names = names or relevance.methods(model)
+    names = names or attribution.methods(model)
     labels = np.asarray(labels)
-    probabilities = relevance.probabilities(model, images)
+    probabilities = attribution.probabilities(model, images)
     others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
     few = slice(SANITY)
     scenes = _scenes(images, labels, probabilities, mosaics, seed) if mosaics else None
     values, chance = {name: {} for name in names}, {name: {} for name in names}
     for name in names:
-        method = relevance.METHODS[name]
+        method = attribution.METHODS[name]
         maps = method(model, images, labels, seed)
         values[name] |= _removals(model, images, labels, maps, seed)
         chance[name] |= {"difference": 0.0, "blur": 0.0, "linear": 0.0}
@@ -96,7 +98,7 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
     with faithfulness.kept_weights(model):
         faithfulness.randomise(model, np.random.default_rng(seed))
         for name, found in values.items():
-            again = relevance.METHODS[name](model, images[few], labels[few], seed)
+            again = attribution.METHODS[name](model, images[few], labels[few], seed)
             found["new weights"] = faithfulness.spearman(found["new weights"], again)
     return Comparison(values, chance)
 
@@ -106,7 +108,7 @@ def _removals(model, images, labels, maps, seed):
     found = {}
     for fill, steps in FILLS.items():
         removal = faithfulness.remove_by_rank(
-            lambda altered: relevance.probabilities(model, altered), images, labels, maps, fill, steps, seed
+            lambda altered: attribution.probabilities(model, altered), images, labels, maps, fill, steps, seed
         )
         deletion, insertion, difference = removal.areas()
         mean = {"deletion": deletion, "insertion": insertion, "difference": difference}
@@ -135,15 +137,17 @@ def main(arguments=None):
     )
     parser.add_argument("--record", required=True, help="name of a recorded run, such as vit-shapes10-book")
     parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
-    parser.add_argument("--methods", help=f"comma-separated, of: {', '.join(relevance.METHODS)}; default: all defined")
+    parser.add_argument(
+        "--methods", help=f"comma-separated, of: {', '.join(attribution.METHODS)}; default: all defined"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
     options = parser.parse_args(arguments)
     try:
         record = records.load(options.record)
         model, dataset = record.model(), data.load(record.values["dataset"])
-        names = options.methods.split(",") if options.methods else relevance.methods(model)
+        names = options.methods.split(",") if options.methods else attribution.methods(model)
         for name in names:
-            check_choice("method", name, tuple(relevance.methods(model)))
+            check_choice("method", name, tuple(attribution.methods(model)))
         if not 1 <= options.images <= len(dataset.x_test):
             raise ValueError(f"images={options.images} is not possible; use 1 to {len(dataset.x_test)}")
     except (ValueError, OSError) as error:

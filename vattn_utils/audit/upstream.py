@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from vattn_utils import shapes
+from vattn_utils.data import shapes
 
 
 @dataclasses.dataclass(frozen=True)

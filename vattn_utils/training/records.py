@@ -23,10 +23,9 @@ import keras
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from vattn_utils import data, eanet, patch_convnet, training, vit
+from vattn_utils import data, models, training
 
 SHIPPED_BYTES = 5_000_000
-MODELS = {"vit": vit.ViT, "eanet": eanet.EANet, "patch_convnet": patch_convnet.PatchConvNet}
 
 
 class RecordError(ValueError):
@@ -35,7 +34,7 @@ class RecordError(ValueError):
 
 def folder():
     """Where records are: `$VATTN_RECORDS`, the repository's `records/`, or those installed with the package."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     if "VATTN_RECORDS" in os.environ:
         return Path(os.environ["VATTN_RECORDS"])
     checkout = here.parent / "records"
@@ -113,7 +112,7 @@ class Record:
         Raises `RecordError` if they are missing, altered or too large to be shipped.
         """
         arrays = load_file(self._verified("model.safetensors"))
-        model = MODELS[self.values["model"]](**self.config)
+        model = models.MODELS[self.values["model"]](**self.config)
         model.build()
         if base := self.base:
             arrays |= base._encoder(model)
@@ -133,7 +132,7 @@ class Record:
         return {name: array for name, array in arrays.items() if name in names}
 
     def attention(self):
-        """What `attention.AttentionRecorder` recorded in training, as a dict of arrays."""
+        """What an `AttentionRecorder` recorded in training, as a dict of arrays."""
         with np.load(self._verified("attention.npz")) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -188,7 +187,7 @@ def measured(name):
 
     Raises `RecordError` if there is no such file.
     """
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     root = here.parent / "benchmarks" / "results"
     path = (root if root.is_dir() else here / "measured") / f"{name}.jsonl"
     if not path.exists():
@@ -214,7 +213,7 @@ def write(name, model, dataset, variant, recipe, run, provenance, attention=None
     encoder is not that of `base`.
     """
     root = Path(root) if root is not None else folder()
-    kind = next(kind for kind, constructor in MODELS.items() if type(model) is constructor)
+    kind = next(kind for kind, constructor in models.MODELS.items() if type(model) is constructor)
     config = {key: value for key, value in model.get_config().items() if key not in ("dtype", "trainable")}
     partial = root / f".{name}.{os.getpid()}"
     partial.mkdir(parents=True)
@@ -295,7 +294,7 @@ def _device():
 
 def _commit():
     """The commit of the code that runs, with "+" if files of the package differ from it; None outside a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(package)]
     found = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
     if found.returncode:

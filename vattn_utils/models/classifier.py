@@ -3,15 +3,12 @@
 No attention is defined here: a model's own module says what its blocks attend with.
 """
 
-import difflib
-import inspect
-
 import keras
 import numpy as np
 from keras import layers, ops
 
 from vattn_utils.data import check_images
-from vattn_utils.layers import (
+from vattn_utils.models.layers import (
     CIFAR_MEAN,
     CIFAR_STD,
     GELUS,
@@ -76,29 +73,6 @@ class Classifier(Configured, keras.Model):
                 f"images of shape {tuple(shape)} do not fit this model, which takes (batch, {expected[0]}, "
                 f"{expected[1]}, 3): colour images, 0 to 255; resize them or build it with another image_size"
             )
-
-
-def build_variant(constructor, variants, variant, overrides):
-    """A built model from a table of variants: what the `build` function of each model's module does.
-
-    Raises ValueError for an unknown variant or argument, with the nearest one that exists.
-    """
-    check_choice("variant", variant, tuple(variants))
-    signatures = [inspect.signature(c.__init__) for c in constructor.__mro__ if issubclass(c, Classifier)]
-    allowed = {name for signature in signatures for name in signature.parameters} - {
-        "self",
-        "args",
-        "kwargs",
-        "kind",
-        "make_attention",
-    }
-    for name in set(overrides) - allowed:
-        nearest = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(allowed))}"
-        raise ValueError(f"unknown argument {name!r} for {constructor.__name__}; {hint}")
-    model = constructor(**{**variants[variant], **overrides})
-    model.build()
-    return model
 
 
 class TokenClassifier(Classifier):

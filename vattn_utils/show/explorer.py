@@ -16,9 +16,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 
-from vattn_utils import attention, fingerprint, relevance
+from vattn_utils import fingerprint
 from vattn_utils.data import check_images
-from vattn_utils.plots import ATTENTION
+from vattn_utils.maps import attention, attribution
+from vattn_utils.show.plots import ATTENTION
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MAX_BYTES = 1_500_000  # of the HTML: a chapter may have 2 MB
@@ -70,8 +71,8 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
     layers = attention.maps(model, images)
     mixing = [layer for layer in layers if layer.kind == "self"]
     rollout = attention.rollout(mixing) if mixing else None
-    found = "evidence" in relevance.methods(model)
-    evidence = relevance.evidence(model, images, classes).astype("float32") if found else None
+    found = "evidence" in attribution.methods(model)
+    evidence = attribution.evidence(model, images, classes).astype("float32") if found else None
 
     captions = []
     for label, found, share in zip(classes, predicted, probabilities.max(axis=-1), strict=True):

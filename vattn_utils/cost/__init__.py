@@ -10,9 +10,10 @@ from math import prod
 import keras
 import numpy as np
 
-from vattn_utils import layers, patch_convnet, upstream
-from vattn_utils.counts import multiply_adds
-from vattn_utils.eanet import ExternalAttention
+from vattn_utils.audit import upstream
+from vattn_utils.cost.counts import multiply_adds
+from vattn_utils.models import layers, patch_convnet
+from vattn_utils.models.eanet import ExternalAttention
 
 DIM, HEADS = 64, 4  # of keras.io's EANet
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import keras
 
-from vattn_utils import data, eanet, patch_convnet, records, training, vit
-from vattn_utils.attention import AttentionRecorder
+from vattn_utils import data, models, training
+from vattn_utils.training import records
+from vattn_utils.training.recorder import AttentionRecorder
 
-BUILDERS = {"vit": vit.build, "eanet": eanet.build, "patch_convnet": patch_convnet.build}
 OF_THE_DATA = ("num_classes", "mean", "std")  # what a model is told of its data set, and nobody else may say
 
 
@@ -25,7 +25,7 @@ def build(kind, dataset, variant, recipe, overrides=None):
     for name in set(OF_THE_DATA) & set(overrides):
         raise ValueError(f"{name}={overrides[name]!r} cannot be set: a model has it from its data set")
     arguments = dict(variant=variant, num_classes=dataset.num_classes, **dataset.statistics(), **overrides)
-    return with_policy(recipe.precision, recipe.seed, lambda: BUILDERS[kind](**arguments))
+    return with_policy(recipe.precision, recipe.seed, lambda: models.build(kind, **arguments))
 
 
 def with_policy(precision, seed, make):
@@ -102,9 +102,9 @@ def command(record):
     for name, value in used.items():
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
-    config = records.MODELS[kind](**record.config).get_config()  # an older record may lack newer arguments
+    config = models.MODELS[kind](**record.config).get_config()  # an older record may lack newer arguments
     given = {name: config[name] for name in OF_THE_DATA}
-    untouched = BUILDERS[kind](variant, **given).get_config()
+    untouched = models.build(kind, variant, **given).get_config()
     for name, value in config.items():
         if value != untouched[name]:
             words += ["--set", f"{name}={value}"]
@@ -117,7 +117,7 @@ def default_name(kind, dataset, variant):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m vattn_utils.train", description=__doc__)
-    parser.add_argument("model", choices=BUILDERS)
+    parser.add_argument("model", choices=models.MODELS)
     parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
     parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
     parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")

@@ -1,0 +1,111 @@
+"""The attention of any of the book's models as NumPy arrays with a grid.
+
+Nothing is hooked: a `Classifier` returns its attention on request, and this module puts the arrays into one shape.
+What can be read from them is `maps.attention`'s matter.
+"""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from vattn_utils.data import check_images
+from vattn_utils.models.eanet import double_normalise
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionMap:
+    """The attention of one layer.
+
+    kind: "self" (token to token), "external" (token to memory slot) or "pooling" (class query to token).
+    weights: float32 `(B, heads, queries, keys)`; each row sums to 1.
+    grid: (rows, columns) of the patch tokens.
+    prefix_tokens: how many tokens stand before the patches, among the keys and, for "self", the queries: class tokens,
+        then registers.
+    registers: how many of these are registers.
+    slot_maps: for "external" only, float32 `(B, heads, slots, N)`; each slot's map sums to 1 over the tokens.
+    """
+
+    kind: str
+    weights: np.ndarray
+    grid: tuple
+    prefix_tokens: int = 0
+    slot_maps: np.ndarray | None = None
+    registers: int = 0
+
+    def patches(self):
+        """The attention each query pays to the patches as maps, `(B, heads, queries, rows, columns)`.
+
+        What goes to class tokens and registers is left out and the rest divided by its sum. Undefined for external
+        attention, whose keys are memory slots and not places: ValueError.
+        """
+        if self.kind == "external":
+            raise ValueError("external attention looks at memory slots, which have no place; use slot_maps")
+        weights = self.weights[..., self.prefix_tokens :]
+        weights = weights / weights.sum(axis=-1, keepdims=True)
+        return weights.reshape(*weights.shape[:-1], *self.grid)
+
+    def own_share(self):
+        """How much attention goes to class tokens and registers, `(B, heads, queries)`, 0 to 1."""
+        return self.weights[..., : self.prefix_tokens].sum(axis=-1)
+
+
+def maps(model, images, batch_size=64):
+    """The attention of every layer of `model`, in order of depth.
+
+    Args:
+        model: a `Classifier`.
+        images: `(B, H, W, 3)`, 0 to 255, any dtype.
+        batch_size: how many images are in the model at once; memory beyond the result is bounded by it.
+
+    Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model, ValueError
+    where there is none.
+    """
+    whole = []
+    for start, layers in zip(range(0, len(images), batch_size), batches(model, images, batch_size), strict=True):
+        whole = whole or [_room_for(len(images), layer) for layer in layers]
+        for room, layer in zip(whole, layers, strict=True):
+            room.weights[start : start + batch_size] = layer.weights
+            if layer.slot_maps is not None:
+                room.slot_maps[start : start + batch_size] = layer.slot_maps
+    return whole
+
+
+def _room_for(count, layer):
+    """Like `layer`, for `count` images, with nothing in it."""
+    weights, slot_maps = (
+        None if array is None else np.empty((count, *array.shape[1:]), "float32")
+        for array in (layer.weights, layer.slot_maps)
+    )
+    return dataclasses.replace(layer, weights=weights, slot_maps=slot_maps)
+
+
+def batches(model, images, batch_size=64):
+    """What `maps` returns, batch by batch: for more images than fit into memory as maps.
+
+    Memory is bounded by the batch. Yields a list of `AttentionMap`, in order of depth, for each batch of images.
+    """
+    check_images(images, model.image_size)
+    if not len(images):
+        raise ValueError(f"images of shape {images.shape} hold no image; maps need one or more")
+    for start in range(0, len(images), batch_size):
+        _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
+        arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]
+        yield [
+            _external(array, model.grid)
+            if kind == "external"
+            else AttentionMap(kind, array, model.grid, prefix, registers=model.registers if kind == "self" else 0)
+            for (kind, prefix), array in zip(model.attention_layers, arrays, strict=True)
+        ]
+
+
+def _external(slot_maps, grid):
+    """From the layer's token-major `(B, N, heads, S)` slot maps to both views of them."""
+    weights = double_normalise(slot_maps)
+    slot_maps = slot_maps / slot_maps.sum(axis=1, keepdims=True)  # without mixing they are no softmax over tokens
+    return AttentionMap(
+        "external",
+        np.ascontiguousarray(np.transpose(weights, (0, 2, 1, 3))),  # (B, heads, N, S)
+        grid,
+        slot_maps=np.ascontiguousarray(np.transpose(slot_maps, (0, 2, 3, 1))),  # (B, heads, S, N)
+    )
