@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from vattn_utils import audit as command
 from vattn_utils import models, training
+from vattn_utils.__main__ import main
 from vattn_utils.audit import AuditError, audit, upstream
 
 RANDOM = np.random.default_rng(0)
@@ -502,7 +502,7 @@ TINY = {
 def test_the_command_finds_every_defect_of_a_published_example(name, monkeypatch, capsys):
     make, expected = TINY[name]
     monkeypatch.setitem(upstream.EXAMPLES, name, make)
-    command.main(["--example", name])
+    main(["audit", name])
     tables = capsys.readouterr().out.split(f"\n{name}: ")[1:]
     found = [{line[:15].strip() for line in part.splitlines() if line[17:23] == "defect"} for part in tables]
     assert found == expected
@@ -536,7 +536,7 @@ def test_the_decay_of_tensorflow_addons_does_not_ask_the_learning_rate():
 
 def test_an_unknown_example_is_refused_with_those_that_exist(capsys):
     with pytest.raises(SystemExit):
-        command.main(["--example", "keras-io-resnet"])
+        main(["audit", "keras-io-resnet"])
     assert "keras-io-patch-convnet" in capsys.readouterr().err
     with pytest.raises(ValueError, match="'resnet' is not known; there are keras-io-eanet"):
         upstream.build("resnet")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vattn_utils import models, training
+from vattn_utils.__main__ import main
 from vattn_utils.training import records, train
 from vattn_utils.training.records import RecordError
 
@@ -197,7 +198,7 @@ def test_the_command_line_trains_and_records(tiny, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     sizes = [f"--set={name}={value}" for name, value in SIZES.items()]
     arguments = ["eanet", "--dataset", "shapes10", "--epochs", "1", "--batch-size", "16", "--validation", "16", *sizes]
-    train.main(arguments)
+    main(["train", *arguments])
     assert "eanet-shapes10-book: test top-1" in capsys.readouterr().out
     assert records.load("eanet-shapes10-book").recipe.batch_size == 16
     assert not (tmp_path / "_build/runs/eanet-shapes10-book").exists()
@@ -297,9 +298,9 @@ def test_the_command_of_a_record_trains_it_again(based, tiny, monkeypatch):
     monkeypatch.setenv("VATTN_RECORDS", str(root))
     monkeypatch.chdir(root)
     words = shlex.split(train.command(based))
-    assert words[:4] == ["python", "-m", "vattn_utils.train", "patch_convnet"]
+    assert words[:5] == ["python", "-m", "vattn_utils", "train", "patch_convnet"]
     shutil.rmtree(based.path)
-    train.main(words[3:])
+    main(words[3:])
     assert records.load("per-class", root).values["sha256"]["model.safetensors"] == expected
 
 
@@ -314,7 +315,7 @@ def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
         monkeypatch.setattr(train, "train", lambda *given, base, seen=seen: seen.update(given=given, base=base))
         monkeypatch.setattr(train.data, "load", lambda name: name)
         with pytest.raises(AttributeError):  # there is no record to tell of
-            train.main(shlex.split(train.command(record).partition("vattn_utils.train")[2]))
+            main(shlex.split(train.command(record).partition("vattn_utils ")[2]))
         assert train.command(record).startswith("KERAS_BACKEND=torch ") == (record.provenance["backend"] == "torch")
         kind, dataset, variant, recipe, name, changes, _ = seen["given"]
         assert (kind, dataset, name, recipe) == (
@@ -330,12 +331,12 @@ def test_a_command_leaves_out_what_is_the_default(root):
     config = models.build("eanet", num_classes=4).get_config()
     plain = {name: value for name, value in config.items() if name not in ("dtype", "trainable")}
     values = {**record.values, "recipe": dataclasses.asdict(training.recipe("eanet")), "config": plain}
-    assert train.command(records.Record(root, values)) == "python -m vattn_utils.train eanet --dataset tiny"
+    assert train.command(records.Record(root, values)) == "python -m vattn_utils train eanet --dataset tiny"
 
 
 def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        train.main(["eanet", "--directory", str(tmp_path)])
+        main(["train", "eanet", "--directory", str(tmp_path)])
     assert "add --resume" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from tests.test_models import tiny_model
+from vattn_utils.__main__ import main
 from vattn_utils.maps import attention, attribution, comparison
 from vattn_utils.maps.gradients import gradient
 from vattn_utils.models import eanet, patch_convnet, vit
@@ -236,8 +237,8 @@ def test_occlusion_beats_noise_where_patches_are_removed(compared):
 
 
 def test_the_command_prints_the_table_of_a_record(capsys, tmp_path, monkeypatch):
-    arguments = ["--record", "vit-shapes10-book", "--images", "2", "--methods", "centre,pooling"]
-    comparison.main(arguments)
+    arguments = ["faithfulness", "vit-shapes10-book", "--images", "2", "--methods", "centre,pooling"]
+    main(arguments)
     printed = capsys.readouterr().out
     assert "vit-shapes10-book: 2 test images of shapes10" in printed
     assert "| pooling |" in printed
@@ -247,14 +248,17 @@ def test_the_command_prints_the_table_of_a_record(capsys, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--record", "nobody"], "nobody"),
-        (["--record", "vit-shapes10-book", "--images", "0"], "images=0 is not possible; use 1 to"),
-        (["--record", "vit-shapes10-book", "--methods", "magic"], "method='magic' is not known; use one of 'random'"),
+        (["faithfulness", "nobody"], "nobody"),
+        (["faithfulness", "vit-shapes10-book", "--images", "0"], "images=0 is not possible; use 1 to"),
+        (
+            ["faithfulness", "vit-shapes10-book", "--methods", "magic"],
+            "method='magic' is not known; use one of 'random'",
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        comparison.main(arguments)
+        main(arguments)
     assert message in capsys.readouterr().err
 
 

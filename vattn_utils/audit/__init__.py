@@ -3,13 +3,12 @@
     from vattn_utils.audit import audit
     audit(model, (x_train, y_train), test=(x_test, y_test), callbacks=callbacks, epochs=50, batch_size=128)
 
-or, for keras.io's examples as published: `python -m vattn_utils.audit --example keras-io-eanet`.
+or, for keras.io's examples as published: `python -m vattn_utils audit keras-io-eanet`.
 
 A few images go through one training step and one prediction, with instruments at every layer (`watch`). No weight is
 changed. Each check of `audit_checks` is a function from what was handed over and measured to one `Finding`.
 """
 
-import argparse
 import math
 import textwrap
 
@@ -121,15 +120,9 @@ def _first(dataset):
     return x[:IMAGES], y[:IMAGES], y, batches
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m vattn_utils.audit", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--example", required=True, choices=upstream.EXAMPLES, help="a published page, as it is")
-    options = parser.parse_args(arguments)
-    for example in upstream.build(options.example):
+def report(name):
+    """Print what is wrong with keras.io's page `name`, one of `upstream.EXAMPLES`, each of its models in a table."""
+    for example in upstream.build(name):
         findings = audit(example.model, example.data, **example.given, show=False)
         defects = sum(finding.verdict == DEFECT for finding in findings)
-        print(f"\n{options.example}: {example.name}, {defects} defects in {len(findings)} checks\n\n{table(findings)}")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"\n{name}: {example.name}, {defects} defects in {len(findings)} checks\n\n{table(findings)}")

@@ -4,7 +4,6 @@
 compared on the same images.
 """
 
-import argparse
 import dataclasses
 import time
 
@@ -129,34 +128,27 @@ def _with_interval(values, seed):
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 
-def main(arguments=None):
-    """`python -m vattn_utils.faithfulness`: the table for a recorded run, on the test images of its data."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vattn_utils.faithfulness",
-        description="Measure how far the maps of a recorded run can be trusted, against chance and with intervals.",
-    )
-    parser.add_argument("--record", required=True, help="name of a recorded run, such as vit-shapes10-book")
-    parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
-    parser.add_argument(
-        "--methods", help=f"comma-separated, of: {', '.join(attribution.METHODS)}; default: all defined"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
-    options = parser.parse_args(arguments)
-    try:
-        record = records.load(options.record)
-        model, dataset = record.model(), data.load(record.values["dataset"])
-        names = options.methods.split(",") if options.methods else attribution.methods(model)
-        for name in names:
-            check_choice("method", name, tuple(attribution.methods(model)))
-        if not 1 <= options.images <= len(dataset.x_test):
-            raise ValueError(f"images={options.images} is not possible; use 1 to {len(dataset.x_test)}")
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    chosen = slice(options.images)
-    images, labels = dataset.x_test[chosen], dataset.y_test[chosen]
-    masks = dataset.masks_test[chosen] if dataset.masks_test is not None else None
+def report(name, images=512, methods=None, seed=0):
+    """Print the table of a recorded run, on the test images of its data.
+
+    Args:
+        name: of the record, such as "vit-shapes10-book".
+        images: how many test images, from the first on.
+        methods: which of `attribution.METHODS`; None means all that are defined for its model.
+        seed: of ties, noise, mosaics and weights drawn anew.
+
+    Raises ValueError for a record, a method or a number of images that there is not, or weights that are not shipped.
+    """
+    record = records.load(name)
+    model, dataset = record.model(), data.load(record.values["dataset"])
+    for method in methods or ():
+        check_choice("method", method, tuple(attribution.methods(model)))
+    if not 1 <= images <= len(dataset.x_test):
+        raise ValueError(f"images={images} is not possible; use 1 to {len(dataset.x_test)}")
+    x, labels = dataset.x_test[:images], dataset.y_test[:images]
+    masks = dataset.masks_test[:images] if dataset.masks_test is not None else None
     begin = time.perf_counter()
-    found = compare(model, images, labels, masks, len(images) if masks is None else 0, names, options.seed)
-    print(f"{record.name}: {len(images)} test images of {dataset.name}, test accuracy {record.metrics['top1']:.2%}")
-    print(*found.lines(options.seed), sep="\n")
+    found = compare(model, x, labels, masks, images if masks is None else 0, methods, seed)
+    print(f"{record.name}: {images} test images of {dataset.name}, test accuracy {record.metrics['top1']:.2%}")
+    print(*found.lines(seed), sep="\n")
     print(f"Means and half-widths of 95 % intervals over the images; measured in {time.perf_counter() - begin:.0f} s.")

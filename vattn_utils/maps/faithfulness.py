@@ -395,9 +395,3 @@ def _checked(maps, masks=None):
     if (sizes == 0).any() or (sizes == masks[0].size).any():
         raise ValueError(f"mask {int(np.argmax((sizes == 0) | (sizes == masks[0].size)))} is empty or covers the image")
     return maps, masks
-
-
-if __name__ == "__main__":
-    from vattn_utils.maps.comparison import main
-
-    main()

@@ -6,7 +6,6 @@ of these float16 weights. A record that was trained on the encoder of another, i
 of more than `SHIPPED_BYTES` stay on the machine that trained them: such a record ships without.
 """
 
-import argparse
 import dataclasses
 import datetime
 import hashlib
@@ -370,27 +369,3 @@ def verify(root=None, tolerance=0.001):
             if abs(found[metric] - record.metrics[metric]) > tolerance
         ]
     return faults
-
-
-def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m vattn_utils.records", description="List the recorded runs.")
-    parser.add_argument(
-        "--verify", action="store_true", help="check every record, and evaluate again all that ship weights"
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write every record's history for TensorBoard")
-    options = parser.parse_args(arguments)
-    if options.tensorboard:
-        for record in load_all():
-            write_events(record)
-        print(f"To see them: tensorboard --logdir {folder()}")
-        return 0
-    if not options.verify:
-        print(table())
-        return 0
-    faults = verify()
-    print(*faults, sep="\n", file=sys.stderr)
-    return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

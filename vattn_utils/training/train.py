@@ -1,8 +1,5 @@
-"""Train a model and record the run: `python -m vattn_utils.train eanet --dataset cifar100 --epochs 50`."""
+"""Train a model and record the run: `python -m vattn_utils train eanet --dataset cifar100 --epochs 50`."""
 
-import argparse
-import ast
-import dataclasses
 import shlex
 import shutil
 from pathlib import Path
@@ -98,7 +95,7 @@ def command(record):
     usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None, **vars(recipe)}
     backend = record.provenance["backend"]
     words = [f"KERAS_BACKEND={backend}"] if backend != "tensorflow" else []
-    words += ["python", "-m", "vattn_utils.train", kind]
+    words += ["python", "-m", "vattn_utils", "train", kind]
     for name, value in used.items():
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
@@ -115,49 +112,19 @@ def default_name(kind, dataset, variant):
     return f"{kind}-{dataset}-{variant}"
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m vattn_utils.train", description=__doc__)
-    parser.add_argument("model", choices=models.MODELS)
-    parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
-    parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
-    parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
-    parser.add_argument("--base", metavar="RECORD", help="a record whose encoder is taken over and not trained")
-    parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an argument of the model's constructor",
-    )
-    for field in dataclasses.fields(training.Recipe):
-        option = "--" + field.name.replace("_", "-")
-        kind = {"augmentation": lambda text: tuple(filter(None, text.split(",")))}.get(field.name, type(field.default))
-        parser.add_argument(option, type=kind, help=f"of the recipe; the model's own if not given ({field.name})")
-    options = parser.parse_args(arguments)
-    changes = {f.name: getattr(options, f.name) for f in dataclasses.fields(training.Recipe)}
-    try:
-        recipe = training.recipe(options.model, options.variant, **{k: v for k, v in changes.items() if v is not None})
-        overrides = {name: _literal(value) for name, _, value in (item.partition("=") for item in options.set)}
-    except ValueError as error:
-        parser.error(str(error))
-    name = options.name or default_name(options.model, options.dataset, options.variant)
-    directory = options.directory or Path("_build/runs") / name
-    if directory.exists() and not options.resume:
-        parser.error(f"{directory} holds a run already; add --resume to go on with it, or delete it")
-    dataset = data.load(options.dataset)
-    record = train(options.model, dataset, options.variant, recipe, name, overrides, directory, base=options.base)
+def state_directory(name, directory=None, resume=False):
+    """Where the state of the run `name` is kept: `directory`, or `_build/runs/<name>`.
+
+    Raises ValueError if there is a run already and it is not to be resumed.
+    """
+    directory = Path(directory or Path("_build/runs") / name)
+    if directory.exists() and not resume:
+        raise ValueError(f"{directory} holds a run already; add --resume to go on with it, or delete it")
+    return directory
+
+
+def run(kind, dataset, variant, recipe, directory, name=None, overrides=None, base=None):
+    """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state."""
+    record = train(kind, data.load(dataset), variant, recipe, name, overrides, directory, base=base)
     print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)
-
-
-def _literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,134 @@
+"""One command line: `python -m vattn_utils train | records | faithfulness | audit`, installed as `vattn` too.
+
+Here arguments are read, and nothing else: what a command does stands in its station.
+"""
+
+import argparse
+import ast
+import dataclasses
+import sys
+from pathlib import Path
+
+from vattn_utils import audit, models, training
+from vattn_utils.audit import upstream
+from vattn_utils.maps import attribution, comparison
+from vattn_utils.training import records, train
+
+
+def main(arguments=None):
+    """Do what `arguments` (None: the process's) say, and return the exit status: 0, or 1 if something was found wrong.
+
+    Raises SystemExit, with a sentence on stderr, for arguments that are not known or do not fit together.
+    """
+    parser = argparse.ArgumentParser(prog="python -m vattn_utils", description="Attention in Vision: its commands.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add, what in (
+        (_train, "train a model and record the run"),
+        (_records, "list the recorded runs"),
+        (_faithfulness, "measure how far the maps of a recorded run can be trusted, against chance"),
+        (_audit, "check a published training script, one defect at a time"),
+    ):
+        name = add.__name__.removeprefix("_")
+        add(commands.add_parser(name, help=what, description=what.capitalize() + "."))
+    options = parser.parse_args(arguments)
+    return options.do(options) or 0
+
+
+def _train(parser):
+    parser.add_argument("model", choices=models.MODELS)
+    parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
+    parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
+    parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
+    parser.add_argument("--base", metavar="RECORD", help="a record whose encoder is taken over and not trained")
+    parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model's constructor"
+    )
+    recipe = parser.add_argument_group("recipe", "how it is trained; what is not given is as in the model's own recipe")
+    fields = dataclasses.fields(training.Recipe)
+    for field in fields:
+        kind = _names if field.name == "augmentation" else type(field.default)
+        recipe.add_argument("--" + field.name.replace("_", "-"), type=kind)
+
+    def do(options):
+        changes = {field.name: getattr(options, field.name) for field in fields}
+        try:
+            recipe = training.recipe(
+                options.model, options.variant, **{name: value for name, value in changes.items() if value is not None}
+            )
+            overrides = dict(map(_override, options.set))
+            directory = train.state_directory(
+                options.name or train.default_name(options.model, options.dataset, options.variant),
+                options.directory,
+                options.resume,
+            )
+        except ValueError as error:
+            parser.error(str(error))
+        train.run(
+            options.model, options.dataset, options.variant, recipe, directory, options.name, overrides, options.base
+        )
+
+    parser.set_defaults(do=do)
+
+
+def _records(parser):
+    parser.add_argument(
+        "--verify", action="store_true", help="check every record, and evaluate again all that ship weights"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write every record's history for TensorBoard")
+
+    def do(options):
+        if options.tensorboard:
+            for record in records.load_all():
+                records.write_events(record)
+            print(f"To see them: tensorboard --logdir {records.folder()}")
+        elif options.verify:
+            faults = records.verify()
+            print(*faults, sep="\n", file=sys.stderr)
+            return bool(faults)
+        else:
+            print(records.table())
+
+    parser.set_defaults(do=do)
+
+
+def _faithfulness(parser):
+    parser.add_argument("record", help="name of a recorded run, such as vit-shapes10-book")
+    parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
+    parser.add_argument(
+        "--methods", type=_names, help=f"separated by commas, of: {', '.join(attribution.METHODS)}; default: all"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
+
+    def do(options):
+        try:
+            comparison.report(options.record, options.images, options.methods, options.seed)
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+
+    parser.set_defaults(do=do)
+
+
+def _audit(parser):
+    parser.add_argument("example", choices=upstream.EXAMPLES, help="a page of keras.io, as it is published")
+    parser.set_defaults(do=lambda options: audit.report(options.example))
+
+
+def _names(text):
+    return tuple(filter(None, text.split(",")))
+
+
+def _override(text):
+    """("heads", 4) of "heads=4"; what is not a Python literal is text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"--set {text} names no value; write --set NAME=VALUE, for example --set heads=4")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
