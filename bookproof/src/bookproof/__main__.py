@@ -1,0 +1,147 @@
+"""The one command line: `python -m bookproof COMMAND`, or `bookproof COMMAND`, in the folder of a Jupyter Book."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+
+from bookproof import address, contract, freshness, refresh, verify
+from bookproof.book import Book
+from bookproof.checks import hygiene, links, pages, prose
+from bookproof.config import BookError
+from bookproof.execute import execute_chapter
+
+Command = Callable[[Book, argparse.Namespace], int]
+
+
+def which(book: Book, options: argparse.Namespace) -> int:
+    """say which data is at hand, and so in which profile the chapters can be verified"""
+    print(book.at_hand()[1])
+    return 0
+
+
+def execute(book: Book, options: argparse.Namespace) -> int:
+    """execute chapters into _build/executed/PROFILE, those that changed"""
+    for name in chosen(book, options):
+        execute_chapter(book, name, options.profile or book.settings.published, tuple(options.set))
+    return 0
+
+
+def refreshed(book: Book, options: argparse.Namespace) -> int:
+    """execute chapters in the published profile and put the outputs back into the source"""
+    for name in chosen(book, options):
+        refresh.refresh(book, name)
+    return 0
+
+
+def accept(book: Book, options: argparse.Namespace) -> int:
+    """put the outputs of chapters that were executed elsewhere back into the source"""
+    for file in options.files:
+        refresh.accept(book, file)
+    return 0
+
+
+def verified(book: Book, options: argparse.Namespace) -> int:
+    """compare chapters that were executed elsewhere with the committed ones, without a kernel"""
+    return verify.report(book, options.folder)
+
+
+def stale(book: Book, options: argparse.Namespace) -> int:
+    """say which committed chapters no longer follow from what is here, and why; silent if all do"""
+    found = {name: freshness.reasons(nbformat.read(path, as_version=4), book) for name, path in book.chapters().items()}
+    for name, why in found.items():
+        if why:
+            print(f"{name} is stale: {'; '.join(why)}. Run `bookproof refresh --chapter {name}`")
+    return int(any(found.values()))
+
+
+def check(book: Book, options: argparse.Namespace) -> int:
+    """look at what is committed (hygiene, prose, links) and at what was built (pages), without executing anything"""
+    files = [path.resolve() for path in options.files] or book.pages()
+    notebooks = [path for path in files if path.suffix == ".ipynb"]
+    links_of = files if options.files else links.sources(book)
+    asked = {
+        "hygiene": lambda: [problem for path in notebooks for problem in hygiene.problems(book, path)],
+        "prose": lambda: [problem for path in files for problem in prose.problems(path)],
+        "links": lambda: links.dead_links(links_of) if options.external else links.broken(links_of),
+        "pages": lambda: pages.problems(book),
+    }
+    names = options.only or (["links"] if options.external else ["hygiene", "prose", "links"])
+    failed = False
+    for name in names:
+        found = asked[name]()
+        print(*found or [f"{name}: nothing is wrong"], sep="\n")
+        failed |= bool(found)
+    return int(failed)
+
+
+def lay_out(book: Book, options: argparse.Namespace) -> int:
+    """copy the book into _build, with the outputs of another profile, to be built there"""
+    contract.check_profile(book, options.profile)
+    laid_out = book.relative(refresh.lay_out_book(book, options.profile))
+    print(f"The book in the {options.profile} profile lies in {laid_out}")
+    return 0
+
+
+def addressed(book: Book, options: argparse.Namespace) -> int:
+    """write the repository's address of _config.yml into the chapters that install from it"""
+    due = address.repository(book)
+    changed = [path.name for path in book.chapters().values() if address.write(path, due)]
+    print(f"{due}: {', '.join(changed) or 'every chapter has it already'}")
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "which": which,
+    "execute": execute,
+    "refresh": refreshed,
+    "accept": accept,
+    "verify": verified,
+    "stale": stale,
+    "check": check,
+    "lay-out": lay_out,
+    "address": addressed,
+}
+
+
+def chosen(book: Book, options: argparse.Namespace) -> list[str]:
+    return [options.chapter] if options.chapter else list(book.chapters())
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="bookproof", description="Every output of a book, derived again and compared.")
+    found.add_argument("--root", type=Path, help="the folder of the book; by default the current one, or one above it")
+    commands = found.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        if name in ("execute", "lay-out"):
+            sub.add_argument("--profile", required=name == "lay-out", help="by default the published one")
+        if name in ("execute", "refresh"):
+            sub.add_argument("--chapter", default="", help="a chapter's file name without suffix; all without it")
+        if name == "execute":
+            sub.add_argument("--set", nargs="*", default=[], metavar="name=value", help="other parameters")
+        if name == "accept":
+            sub.add_argument("files", metavar="FILE", nargs="+", type=Path, help="an executed chapter")
+        if name == "verify":
+            sub.add_argument("folder", metavar="DIR", type=Path, help="where the executed chapters are")
+        if name == "check":
+            kinds = ("hygiene", "prose", "links", "pages")
+            sub.add_argument("--only", action="append", choices=kinds, help="one check (repeatable); all but pages")
+            sub.add_argument("--external", action="store_true", help="ask the links to other hosts whether they answer")
+            sub.add_argument("files", metavar="FILE", nargs="*", type=Path, help="pages; all of the book without them")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        return COMMANDS[options.command](Book.find(options.root), options)
+    except BookError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

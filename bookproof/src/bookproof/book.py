@@ -1,0 +1,113 @@
+"""A book: its root, its configuration, its table of contents, its chapters and pages."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bookproof import config
+from bookproof.config import BookError, ConfigError, Settings
+
+TOC = "_toc.yml"
+CONFIG = "_config.yml"
+
+
+class ChapterError(BookError):
+    """A chapter that cannot be executed, compared or refreshed, with the reason and the way out."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """The Jupyter Book whose `_toc.yml` lies in the folder `root`."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> "Book":
+        """The book that `start`, by default the current folder, belongs to. Raises BookError if it belongs to none."""
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (folder / TOC).is_file():
+                return cls(folder)
+        raise BookError(f"there is no {TOC} in {start} or above it; go to a Jupyter Book, or name it with --root")
+
+    @cached_property
+    def settings(self) -> Settings:
+        return config.read(self.root)
+
+    @property
+    def build(self) -> Path:
+        return self.root / "_build"
+
+    @property
+    def html(self) -> Path:
+        return self.root / self.settings.html
+
+    def entries(self) -> list[str]:
+        """The pages that `_toc.yml` names, in order: "book/index", "book/vit", ..."""
+        return list(entries(yaml.safe_load((self.root / TOC).read_text(encoding="utf-8"))))
+
+    def chapters(self) -> dict[str, Path]:
+        """The executable chapters in the order of the table of contents: {"maps": .../book/maps.ipynb, ...}."""
+        paths = [self.root / f"{entry.removesuffix('.ipynb')}.ipynb" for entry in self.entries()]
+        return {path.stem: path for path in paths if path.is_file()}
+
+    def chapter(self, name: str) -> Path:
+        """The notebook of a chapter. Raises ChapterError for an unknown one."""
+        found = self.chapters()
+        if name not in found:
+            known = ", ".join(found) or "not written"
+            raise ChapterError(f"there is no chapter {name!r}. {nearest(name, found)}The chapters are {known}")
+        return found[name]
+
+    def pages(self) -> list[Path]:
+        """The book's notebooks and Markdown pages, in the order of the table of contents."""
+        bare = [entry.removesuffix(".ipynb").removesuffix(".md") for entry in self.entries()]
+        candidates = [self.root / f"{entry}{suffix}" for entry in bare for suffix in (".ipynb", ".md")]
+        return [path for path in candidates if path.is_file()]
+
+    def folders(self) -> list[str]:
+        """The folders that hold pages, and those of data, relative to the root."""
+        pages = {page.parent.relative_to(self.root).as_posix() for page in self.pages()}
+        return sorted({*pages, *self.settings.data})
+
+    def config(self) -> dict[str, Any]:
+        """What `_config.yml` says; nothing if there is none."""
+        path = self.root / CONFIG
+        return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def at_hand(self) -> tuple[str, str]:
+        """The profile in which the committed outputs can be verified with the data at hand, and sentences that say why.
+
+        Raises ConfigError if the hook does not say so.
+        """
+        target = self.settings.data_hook
+        if not target:
+            return self.settings.published, f"The chapters are verified in the {self.settings.published} profile."
+        told = config.hook("data-hook", target)
+        if not (isinstance(told, tuple) and len(told) == 2 and told[0] in self.settings.profiles):
+            known = ", ".join(self.settings.profiles)
+            raise ConfigError(f"data-hook = {target!r} returned {told!r}; return (one of {known}, sentences)")
+        return told
+
+
+def entries(node: dict[str, Any]) -> Iterator[str]:
+    for key in ("root", "file"):
+        if key in node:
+            yield node[key]
+    for key in ("parts", "chapters", "sections"):
+        for inner in node.get(key, []):
+            yield from entries(inner)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: "Did you mean 'seed'? ", or "" if nothing is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"Did you mean {near[0]!r}? " if near else ""

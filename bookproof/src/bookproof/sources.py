@@ -1,0 +1,116 @@
+"""What a notebook imports and lists, read off its code without running it."""
+
+import ast
+import functools
+import io
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+from bookproof.book import Book
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+LISTING = "show"  # show(obj) puts the source of obj, comments and all, into the output
+
+
+def syntax_tree(cells: Iterable[str]) -> ast.Module:
+    """The syntax tree of the code cells, IPython's magics made Python."""
+    return ast.parse("\n".join(map(TransformerManager().transform_cell, cells)))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The names of modules that a syntax tree imports, anywhere in it, and candidates for such names."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def reached(names: Iterable[str], book: Book) -> set[str]:
+    """The modules of the book's own packages among `names`, and those that they import, directly or not."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        path = module_path(name, book)
+        if path and name not in found:
+            found.add(name)
+            parent = name.rpartition(".")[0]
+            waiting |= imports_of(path.read_text(encoding="utf-8")) | ({parent} if parent else set())
+    return found
+
+
+@functools.cache  # the chapters share most of their modules
+def imports_of(source: str) -> set[str]:
+    return imported(ast.parse(source))
+
+
+def module_path(name: str, book: Book) -> Path | None:
+    """The file of a module of one of the book's own packages; None if it is none of theirs."""
+    package, *parts = name.split(".")
+    if package not in book.settings.packages:
+        return None
+    path = book.root.joinpath(book.settings.packages[package], *parts)
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path if path.is_file() else None
+
+
+@functools.cache
+def without_prose(source: str) -> str:
+    """A module's source without comments, docstrings and empty lines, the same for every version of Python."""
+    lines = source.split("\n")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        first = node.body[0] if isinstance(node, DOCUMENTED) and node.body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            end = first.end_lineno or first.lineno
+            lines[first.lineno - 1 : end] = [""] * (end - first.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def listings(tree: ast.AST, modules: set[str], book: Book) -> dict[str, str]:
+    """The sources that a notebook lists, `{"layers.Attention": source}`: every `show(...)` of the packages' own."""
+    known = {name.rpartition(".")[2]: name for name in modules}
+    direct: dict[str, str] = {}  # names that were imported from a module: {"Classifier": "package.classifier"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in modules:
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
+            direct |= {own: node.module for own, name in names.items() if f"{node.module}.{name}" not in modules}
+    found = {}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == LISTING and node.args):
+            continue
+        name = ast.unparse(node.args[0])
+        first, _, rest = name.partition(".")
+        module, inner = (direct[first], name) if first in direct else (known.get(first, ""), rest)
+        path = module_path(module, book) if module else None
+        if path:
+            found[name] = definition(path, inner)
+    return found
+
+
+def definition(path: Path, name: str) -> str:
+    """The source of the class, function or method `name` ("A", "f", "A.f") in a module; all of it if `name` is empty.
+
+    Raises ValueError if there is none.
+    """
+    source = path.read_text(encoding="utf-8")
+    node: ast.AST = ast.parse(source)
+    for part in name.split(".") if name else ():
+        inner = [item for item in getattr(node, "body", ()) if getattr(item, "name", None) == part]
+        if not inner:
+            raise ValueError(f"{path.name} defines no {name}; list something that it does")
+        node = inner[-1]
+    if not name:
+        return source
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return "\n".join(source.split("\n")[first - 1 : node.end_lineno])

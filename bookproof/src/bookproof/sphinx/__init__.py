@@ -1,0 +1,1 @@
+"""Sphinx extensions: what notebooks say of their pictures reaches the page."""
