@@ -31,7 +31,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from vattn_utils import cost, training
+from vattn_utils import training
+from vattn_utils.cost import curves, measure
+from vattn_utils.statistics import medians
 from vattn_utils.training import records
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,11 +45,13 @@ SPARE = 4 * 2**30  # what a process may take beyond the limit, for libraries and
 QUICK = dict(tokens=(64, 128, 256, 512, 1024, 2048), tokens_per_call=4096, rounds=5, seconds=4.0)
 
 
-def measure(tokens=TOKENS, tokens_per_call=TOKENS_PER_CALL, rounds=15, seconds=25.0, limit=LIMIT, results=RESULTS):
+def measure_missing(
+    tokens=TOKENS, tokens_per_call=TOKENS_PER_CALL, rounds=15, seconds=25.0, limit=LIMIT, results=RESULTS
+):
     """Measure what is missing, from the smallest N to the largest, and add it to the results N by N.
 
     Args:
-        tokens, tokens_per_call, rounds, seconds: of `cost.measure`.
+        tokens, tokens_per_call, rounds, seconds: of `measure.timed`.
         limit: bytes; a call whose memory is expected to pass it is not made.
         results: the folder of `cost.jsonl`.
 
@@ -60,21 +64,21 @@ def measure(tokens=TOKENS, tokens_per_call=TOKENS_PER_CALL, rounds=15, seconds=2
     there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for n in sorted(tokens):
         known = {(p["contestant"], p["tokens"]): p for p in there if p["provenance"]["backend"] == backend}
-        missing = [name for name in cost.CONTESTANTS if (name, n) not in known]
+        missing = [name for name in measure.CONTESTANTS if (name, n) not in known]
         images = max(1, tokens_per_call // n)
         provenance = records.provenance()
         memory, modes = {}, {}
         for name in missing:
             expected = _expected(name, n, known)
-            modes[name] = [mode for mode in cost.MODES if expected.get(mode, 0) <= limit]
+            modes[name] = [mode for mode in measure.MODES if expected.get(mode, 0) <= limit]
             memory[name] = {
                 mode: {
                     "bytes": peak_elsewhere(name, n, images, mode, limit) if mode in modes[name] else None,
                     "expected": expected.get(mode),
                 }
-                for mode in cost.MODES
+                for mode in measure.MODES
             }
-        for point in cost.measure(n, tokens_per_call, missing, modes, rounds, seconds) if missing else ():
+        for point in measure.timed(n, tokens_per_call, missing, modes, rounds, seconds) if missing else ():
             point |= {"memory": memory[point["contestant"]], "limit_bytes": limit, "provenance": provenance}
             there.append(point)
             print(_told(point), flush=True)
@@ -93,7 +97,7 @@ def _expected(name, n, known):
 def _told(point):
     """One line of text about a point."""
     parts = [f"N {point['tokens']:6,}  {point['contestant']:19}"]
-    for mode in cost.MODES:
+    for mode in measure.MODES:
         taken, peak = point["seconds"].get(mode), point["memory"][mode]["bytes"]
         if taken:
             median = sorted(taken)[len(taken) // 2]
@@ -109,8 +113,8 @@ def peak_bytes(name, tokens, images, mode):
     To be called in a process of its own: what was allocated once may be kept for the next call, and would not be seen
     in it. Raises OSError where there is no /proc to ask.
     """
-    cost.calls(cost.contestant(name, 16), 16, 1)[mode]()
-    call = cost.calls(cost.contestant(name, tokens), tokens, images)[mode]
+    measure.calls(measure.contestant(name, 16), 16, 1)[mode]()
+    call = measure.calls(measure.contestant(name, tokens), tokens, images)[mode]
     Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
     before = _field("/proc/self/status", "VmRSS")
     call()
@@ -170,24 +174,24 @@ def compiled_multiply_adds(function, *shapes):
 
 def summary(points):
     """What the points say, as lines of text: tables, exponents with intervals, crossovers, where memory ends."""
-    names = [name for name in cost.CONTESTANTS if any(point["contestant"] == name for point in points)]
-    for mode in cost.MODES:
+    names = [name for name in measure.CONTESTANTS if any(point["contestant"] == name for point in points)]
+    for mode in measure.MODES:
         yield f"\n{mode}: milliseconds an image, median\n"
-        yield from cost.table(points, mode)
+        yield from curves.table(points, mode)
         yield "\nexponent of the time in N, with its 95 % interval, at the larger N"
         for name in names:
-            tokens, samples = cost.series(points, name, mode)
-            slope, half = cost.exponent(tokens, cost.medians(samples), last=5)
+            tokens, samples = curves.series(points, name, mode)
+            slope, half = curves.exponent(tokens, medians(samples), last=5)
             yield f"  {name:19} {slope:5.2f} ± {half:.2f}"
         yield "\nfrom how many tokens on self-attention takes longer, with its 95 % interval"
         for one in (name for name in names if name.startswith("self")):
             for other in (name for name in names if name.startswith("external")):
-                yield f"  {one} than {other:19} {cost.told_crossover(points, one, other, mode)}"
+                yield f"  {one} than {other:19} {curves.told_crossover(points, one, other, mode)}"
     limits = {point["limit_bytes"] for point in points if "limit_bytes" in point}
     for limit in sorted(limits):
         yield f"\nN at which one call passes {limit / 2**30:g} GiB (~ extrapolated)"
         for name in names:
-            ends = {mode: cost.memory_ends(points, name, mode, limit) for mode in cost.MODES}
+            ends = {mode: curves.memory_ends(points, name, mode, limit) for mode in measure.MODES}
             told = [f"{mode} {'~' * end[1]}{end[0]:,.0f}" if end else f"{mode} –" for mode, end in ends.items()]
             yield f"  {name:19} {', '.join(told)}"
 
@@ -211,11 +215,11 @@ def main(arguments=None):
         parser.error(f"--rounds {options.rounds} --limit-gib {options.limit_gib:g}: use numbers above zero")
     if options.quick:
         tokens, rest = QUICK["tokens"], {name: value for name, value in QUICK.items() if name != "tokens"}
-        points = [point for n in tokens for point in cost.measure(n, **rest)]
+        points = [point for n in tokens for point in measure.timed(n, **rest)]
     else:
         limit = int(options.limit_gib * 2**30)
-        points = measure(rounds=options.rounds, seconds=options.seconds, limit=limit, results=options.results)
-    print(f"One layer of attention, width {cost.DIM}, {keras.backend.backend()}, {records.provenance()['device']}")
+        points = measure_missing(rounds=options.rounds, seconds=options.seconds, limit=limit, results=options.results)
+    print(f"One layer of attention, width {measure.DIM}, {keras.backend.backend()}, {records.provenance()['device']}")
     print(*summary(points), sep="\n")
 
 

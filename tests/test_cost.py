@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import cost as script
-from vattn_utils import cost, models
+from vattn_utils import models
+from vattn_utils.cost import curves, measure
 from vattn_utils.cost.counts import multiply_adds
 from vattn_utils.models import layers
 from vattn_utils.training import records
@@ -38,20 +39,20 @@ def test_the_count_of_a_model_is_that_of_the_program_that_xla_gets(name):
     model = MODELS[name]()
     # As large as the tokenizer wants them: enlarging an image is a product of matrices to XLA, and is not counted.
     edge = model.resize_to or 32
-    found = script.compiled_multiply_adds(lambda images: model.classify(model.encode(images)), (2, edge, edge, 3))
+    found = script.compiled_multiply_adds(lambda images: model.classify(model.encode(images)[0])[0], (2, edge, edge, 3))
     assert multiply_adds(model, (2, 32, 32, 3)) == found > 0
 
 
 @TENSORFLOW
-@pytest.mark.parametrize("name", cost.CONTESTANTS)
+@pytest.mark.parametrize("name", measure.CONTESTANTS)
 def test_the_count_of_a_contestant_is_that_of_the_program_that_xla_gets(name):
-    model = cost.contestant(name, 24)
-    assert multiply_adds(model, (3, 24, cost.DIM)) == script.compiled_multiply_adds(model, (3, 24, cost.DIM)) > 0
+    model = measure.contestant(name, 24)
+    assert multiply_adds(model, (3, 24, measure.DIM)) == script.compiled_multiply_adds(model, (3, 24, measure.DIM)) > 0
 
 
 def test_self_attention_grows_with_the_square_of_the_tokens_and_external_attention_does_not():
     counts = {
-        name: [multiply_adds(cost.contestant(name, n), (1, n, cost.DIM)) for n in (1024, 2048)]
+        name: [multiply_adds(measure.contestant(name, n), (1, n, measure.DIM)) for n in (1024, 2048)]
         for name in ("self, explicit", "external, upstream")
     }
     assert counts["self, explicit"][1] > 3 * counts["self, explicit"][0]
@@ -59,7 +60,7 @@ def test_self_attention_grows_with_the_square_of_the_tokens_and_external_attenti
 
 
 def test_a_layer_without_a_formula_is_named():
-    with pytest.raises(TypeError, match=r"known for GRU; add it to vattn_utils\.counts"):
+    with pytest.raises(TypeError, match=r"known for GRU; add it to vattn_utils\.cost\.counts"):
         multiply_adds(keras.layers.GRU(4), (1, 2, 3))
 
 
@@ -80,7 +81,7 @@ def test_a_single_head_with_64_slots_has_the_parameters_of_self_attention():
 
 
 def test_contestants_of_one_kind_have_equal_parameters():
-    found = {name: cost.parameters(cost.contestant(name, 8)) for name in cost.CONTESTANTS}
+    found = {name: measure.parameters(measure.contestant(name, 8)) for name in measure.CONTESTANTS}
     assert found["self, explicit"] == found["self, fused"] == found["external, one head"] == 16_640
     assert found["external, upstream"] == found["external, folded"] > 16_640
 
@@ -89,8 +90,8 @@ def test_contestants_of_one_kind_have_equal_parameters():
     ("one", "other"), [("self, explicit", "self, fused"), ("external, upstream", "external, folded")]
 )
 def test_two_contestants_of_one_kind_are_one_function(one, other, random):
-    one, other = cost.contestant(one, 12), cost.contestant(other, 12)
-    x = random.normal(size=(2, 12, cost.DIM)).astype("float32")
+    one, other = measure.contestant(one, 12), measure.contestant(other, 12)
+    x = random.normal(size=(2, 12, measure.DIM)).astype("float32")
     weights = [random.normal(0, 0.2, weight.shape) for weight in one.weights]
     for model in (one, other):
         model.set_weights(weights)
@@ -98,9 +99,9 @@ def test_two_contestants_of_one_kind_are_one_function(one, other, random):
 
 
 def test_a_step_changes_the_weights_in_front_of_the_layer_too():
-    model = cost.contestant("external, folded", 12)
+    model = measure.contestant("external, folded", 12)
     before = [np.array(weight) for weight in model.weights]
-    cost.calls(model, 12, 2)["step"]()
+    measure.calls(model, 12, 2)["step"]()
     changed = {w.path for w, old in zip(model.weights, before, strict=True) if not np.array_equal(np.array(w), old)}
     assert any("scale" in path for path in changed)
     assert any("memory_value" in path for path in changed)
@@ -113,13 +114,13 @@ def test_points_are_measured_in_turns_and_say_what_they_are(monkeypatch):
     def calls(model, tokens, images, seed):
         return {mode: lambda mode=mode: called.append((model, functions[mode])) for mode in functions}
 
-    monkeypatch.setattr(cost, "calls", calls)
-    monkeypatch.setattr(cost, "contestant", lambda name, tokens: name[0])
-    monkeypatch.setattr(cost, "parameters", lambda model: 5)
-    monkeypatch.setattr(cost, "multiply_adds", lambda model, shape: prod(shape))
+    monkeypatch.setattr(measure, "calls", calls)
+    monkeypatch.setattr(measure, "contestant", lambda name, tokens: name[0])
+    monkeypatch.setattr(measure, "parameters", lambda model: 5)
+    monkeypatch.setattr(measure, "multiply_adds", lambda model, shape: prod(shape))
     names = ("self, fused", "external, folded")
     modes = {"self, fused": ("forward", "step"), "external, folded": ("step",)}
-    first, second = cost.measure(16, 64, names, modes, rounds=2)
+    first, second = measure.timed(16, 64, names, modes, rounds=2)
     counted = called[6:]
     assert counted == [("s", "f"), ("s", "s"), ("e", "s"), ("e", "s"), ("s", "s"), ("s", "f")]
     assert (first["contestant"], first["tokens"], first["images"], first["multiply_adds"]) == (names[0], 16, 4, 4096)
@@ -128,7 +129,7 @@ def test_points_are_measured_in_turns_and_say_what_they_are(monkeypatch):
 
 
 def test_after_its_time_no_round_begins_but_three_are_there(instant):
-    (point,) = cost.measure(4, 4, ("self, fused",), rounds=9, seconds=0.0)
+    (point,) = measure.timed(4, 4, ("self, fused",), rounds=9, seconds=0.0)
     assert len(point["seconds"]["forward"]) == 3
 
 
@@ -136,66 +137,46 @@ def test_after_its_time_no_round_begins_but_three_are_there(instant):
 def test_numbers_below_one_are_refused(wrong):
     (name, value), given = next(iter(wrong.items())), dict(tokens=4, tokens_per_call=4, rounds=1)
     with pytest.raises(ValueError, match=f"{name}={value} is not possible; use 1 or more"):
-        cost.measure(**given | wrong)
+        measure.timed(**given | wrong)
 
 
 def test_an_unknown_contestant_is_named():
     with pytest.raises(ValueError, match="contestant='linear' is not known; use one of 'self, explicit'"):
-        cost.contestant("linear", 4)
+        measure.contestant("linear", 4)
 
 
 TOKENS = 2 ** np.arange(6, 15)
 
 
 def test_a_known_exponent_is_found_and_lies_in_its_interval(random):
-    slope, half = cost.exponent(TOKENS, 3e-6 * TOKENS**1.7)
+    slope, half = curves.exponent(TOKENS, 3e-6 * TOKENS**1.7)
     assert slope == pytest.approx(1.7)
     assert half < 1e-6
     inside = 0
     for _ in range(300):
-        slope, half = cost.exponent(TOKENS, TOKENS**1.7 * np.exp(random.normal(0, 0.1, len(TOKENS))))
+        slope, half = curves.exponent(TOKENS, TOKENS**1.7 * np.exp(random.normal(0, 0.1, len(TOKENS))))
         inside += abs(slope - 1.7) <= half
     assert 0.91 < inside / 300 < 0.99
 
 
 def test_the_exponent_is_that_of_the_larger_tokens():
     values = 1e3 + TOKENS**2.0
-    assert abs(cost.exponent(TOKENS, values, last=4)[0] - 2) < abs(cost.exponent(TOKENS, values, last=9)[0] - 2)
+    assert abs(curves.exponent(TOKENS, values, last=4)[0] - 2) < abs(curves.exponent(TOKENS, values, last=9)[0] - 2)
 
 
 def test_an_exponent_needs_three_points_above_zero():
     with pytest.raises(ValueError, match="2 points give no exponent"):
-        cost.exponent([1, 2], [1, 2])
+        curves.exponent([1, 2], [1, 2])
     with pytest.raises(ValueError, match="positive tokens and values"):
-        cost.exponent([1, 2, 3], [1, 0, 3])
-
-
-def test_an_interval_is_students():
-    mean, half = cost.interval([1.0, 2.0, 3.0])
-    assert (mean, half) == (2.0, pytest.approx(4.303 / np.sqrt(3)))
-    with pytest.raises(ValueError, match="1 value gives no interval"):
-        cost.interval([1.0])
-
-
-def test_several_seeds_are_told_with_their_deviation_and_one_without():
-    assert cost.mean_and_deviation([0.5, 0.51, 0.52]) == "51.00 ± 1.00"
-    assert cost.mean_and_deviation([0.5]) == "50.00"
+        curves.exponent([1, 2, 3], [1, 0, 3])
 
 
 def test_a_known_crossover_is_found():
-    assert cost.crossover(TOKENS, TOKENS**2.0, 300.0 * TOKENS) == pytest.approx(300)
-    assert cost.crossover(TOKENS, TOKENS**2.0, 10.0 * TOKENS) is None  # dearer everywhere
-    assert cost.crossover(TOKENS, TOKENS**2.0, 1e6 * TOKENS) is None  # dearer nowhere
+    assert curves.crossover(TOKENS, TOKENS**2.0, 300.0 * TOKENS) == pytest.approx(300)
+    assert curves.crossover(TOKENS, TOKENS**2.0, 10.0 * TOKENS) is None  # dearer everywhere
+    assert curves.crossover(TOKENS, TOKENS**2.0, 1e6 * TOKENS) is None  # dearer nowhere
     # A line that dips below for good counts from where it comes up again.
-    assert 256 < cost.crossover([64, 128, 256, 512], [2, 0.5, 0.5, 2], [1, 1, 1, 1]) < 512
-
-
-def test_arms_are_compared_seed_by_seed():
-    one, other = (
-        [{"seed": seed, "test": {"accuracy": accuracy}} for seed, accuracy in arm]
-        for arm in (((2, 0.5), (0, 0.3), (7, 0.9)), ((0, 0.2), (2, 0.1), (1, 0.0)))
-    )
-    assert cost.gained(one, other) == pytest.approx([10, 40])
+    assert 256 < curves.crossover([64, 128, 256, 512], [2, 0.5, 0.5, 2], [1, 1, 1, 1]) < 512
 
 
 def test_the_interval_of_a_crossover_holds_it_and_widens_with_the_noise(random):
@@ -204,18 +185,18 @@ def test_the_interval_of_a_crossover_holds_it_and_widens_with_the_noise(random):
 
     widths = []
     for noise in (0.02, 0.3):
-        found, low, high = cost.crossover_interval(TOKENS, noisy(TOKENS**2.0, noise), noisy(300.0 * TOKENS, noise))
+        found, low, high = curves.crossover_interval(TOKENS, noisy(TOKENS**2.0, noise), noisy(300.0 * TOKENS, noise))
         assert low <= found <= high
         widths.append(high / low)
         assert low * 0.8 < 300 < high * 1.25
     assert widths[0] < widths[1]
-    assert cost.crossover_interval(TOKENS, noisy(TOKENS, 0), noisy(2.0 * TOKENS, 0)) is None
+    assert curves.crossover_interval(TOKENS, noisy(TOKENS, 0), noisy(2.0 * TOKENS, 0)) is None
 
 
 def test_where_a_limit_is_passed_lies_between_the_points():
-    assert cost.reaches(TOKENS, 7.0 * TOKENS, 7000) == pytest.approx(1000)
-    assert cost.reaches(TOKENS, 7.0 * TOKENS, 1e9) is None
-    assert cost.reaches(TOKENS, 7.0 * TOKENS, 7) == 64
+    assert curves.reaches(TOKENS, 7.0 * TOKENS, 7000) == pytest.approx(1000)
+    assert curves.reaches(TOKENS, 7.0 * TOKENS, 1e9) is None
+    assert curves.reaches(TOKENS, 7.0 * TOKENS, 7) == 64
 
 
 def remembered(peaks, per_call):
@@ -225,21 +206,21 @@ def remembered(peaks, per_call):
 
 def test_where_memory_ends_a_line_follows_from_its_last_points():
     points = remembered({64: 640, 128: 1280, 256: None}, per_call=256)
-    assert cost.memory_ends(points, "x", "step", 1000) == (pytest.approx(100), False)
-    assert cost.memory_ends(points, "x", "step", 1920) == (pytest.approx(192), True)
+    assert curves.memory_ends(points, "x", "step", 1000) == (pytest.approx(100), False)
+    assert curves.memory_ends(points, "x", "step", 1920) == (pytest.approx(192), True)
     # 2560 bytes at 256 tokens, the whole call; an image of twice as many tokens has four times as many scores.
-    assert cost.memory_ends(points, "x", "step", 4 * 2560) == (pytest.approx(512), True)
+    assert curves.memory_ends(points, "x", "step", 4 * 2560) == (pytest.approx(512), True)
     # A line that is flat while a call has its tokens in many images or in one grows with the one image beyond.
     flat = remembered({64: 500, 128: 500, 256: 500}, per_call=256)
-    assert cost.memory_ends(flat, "x", "step", 1000) == (pytest.approx(512), True)
-    assert cost.memory_ends(points[:1], "x", "step", 1000) is None
+    assert curves.memory_ends(flat, "x", "step", 1000) == (pytest.approx(512), True)
+    assert curves.memory_ends(points[:1], "x", "step", 1000) is None
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """The script on few tokens, without the processes that measure memory."""
-    two = {name: cost.CONTESTANTS[name] for name in ("self, fused", "external, folded")}
-    monkeypatch.setattr(cost, "CONTESTANTS", two)
+    two = {name: measure.CONTESTANTS[name] for name in ("self, fused", "external, folded")}
+    monkeypatch.setattr(measure, "CONTESTANTS", two)
     asked = []
 
     def peak(name, tokens, images, mode, limit):
@@ -252,32 +233,32 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def instant(monkeypatch):
-    monkeypatch.setattr(cost, "calls", lambda *_: {"forward": lambda: None, "step": lambda: None})
+    monkeypatch.setattr(measure, "calls", lambda *_: {"forward": lambda: None, "step": lambda: None})
 
 
 def test_what_is_there_is_not_measured_again_and_what_needs_too_much_is_not_called(
     tiny, instant, tmp_path, capsys, monkeypatch
 ):
     given = dict(tokens_per_call=64, rounds=2, seconds=1.0, limit=20_000, results=tmp_path)
-    script.measure(tokens=(8, 16), **given)
+    script.measure_missing(tokens=(8, 16), **given)
     first = (tmp_path / "cost.jsonl").read_text()
     assert len(tiny) == 8
-    monkeypatch.setattr(cost, "measure", measure := Counting(cost.measure))
-    points = script.measure(tokens=(8, 16, 32), **given)
-    assert measure.tokens == [32]
+    monkeypatch.setattr(measure, "timed", counting := Counting(measure.timed))
+    points = script.measure_missing(tokens=(8, 16, 32), **given)
+    assert counting.tokens == [32]
     assert (tmp_path / "cost.jsonl").read_text().startswith(first)
-    assert tiny[8:] == [("external, folded", 32, mode) for mode in cost.MODES]
+    assert tiny[8:] == [("external, folded", 32, mode) for mode in measure.MODES]
     last = {point["contestant"]: point for point in points if point["tokens"] == 32}
     assert last["self, fused"]["memory"]["step"] == {"bytes": None, "expected": 32_000}
     assert last["self, fused"]["seconds"] == {}
     assert set(last["external, folded"]["seconds"]) == {"forward", "step"}
     assert last["external, folded"]["provenance"].keys() == records.provenance().keys()
     assert "N     32  self, fused          forward: not called" in capsys.readouterr().out
-    assert cost.memory_ends(points, "self, fused", "step", 20_000) == (pytest.approx(20), True)
-    assert list(cost.series(points, "self, fused", "step")[0]) == [8, 16]
+    assert curves.memory_ends(points, "self, fused", "step", 20_000) == (pytest.approx(20), True)
+    assert list(curves.series(points, "self, fused", "step")[0]) == [8, 16]
     # What cannot be called at one N is not called at a larger one either, though nothing was measured in between.
-    script.measure(tokens=(128,), **given)
-    assert tiny[10:] == [("external, folded", 128, mode) for mode in cost.MODES]
+    script.measure_missing(tokens=(128,), **given)
+    assert tiny[10:] == [("external, folded", 128, mode) for mode in measure.MODES]
 
 
 class Counting:
@@ -291,7 +272,7 @@ class Counting:
 
 def test_a_machine_with_less_memory_than_the_limit_is_told(tmp_path):
     with pytest.raises(MemoryError, match=r"GiB are free, --limit-gib is 1e\+06; free some or lower it"):
-        script.measure(limit=10**6 * 2**30, results=tmp_path)
+        script.measure_missing(limit=10**6 * 2**30, results=tmp_path)
 
 
 def test_quick_prints_table_crossovers_and_exponents_and_writes_nothing(tiny, tmp_path, capsys, monkeypatch):
@@ -337,8 +318,8 @@ def test_a_table_leaves_out_what_memory_ended():
         dict(contestant="self, fused", tokens=128, images=2, seconds={}),
         dict(contestant="external, folded", tokens=128, images=2, seconds={"step": [0.003]}),
     ]
-    assert cost.table(points)[2:] == ["| 64 | 2 | – |", "| 128 | – | 1.5 |"]
-    assert cost.common(points, "self, fused", "external, folded", "step")[0].size == 0
+    assert curves.table(points)[2:] == ["| 64 | 2 | – |", "| 128 | – | 1.5 |"]
+    assert curves.common(points, "self, fused", "external, folded", "step")[0].size == 0
 
 
 def test_dense_layers_are_counted_by_hand():

@@ -4,6 +4,7 @@ Counted are the products of matrices and the convolutions, as the layers write t
 addition as one. Element-wise work (softmax, norms, activations, sums, resizing) is left out.
 """
 
+from collections.abc import Sequence
 from functools import singledispatch
 from math import ceil, prod
 
@@ -11,13 +12,12 @@ import keras
 from keras import layers
 
 from vattn_utils.models import layers as ours
-from vattn_utils.models import patch_convnet
-from vattn_utils.models.classifier import TokenClassifier
+from vattn_utils.models import patch_convnet, vit
 from vattn_utils.models.eanet import ExternalAttention
 
 
 @singledispatch
-def multiply_adds(layer, shape):
+def multiply_adds(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
     """How many multiply-adds one forward pass of a built layer or model takes.
 
     Args:
@@ -28,18 +28,18 @@ def multiply_adds(layer, shape):
     Returns an integer, for the whole batch. Raises TypeError for a layer that has no formula here.
     """
     name = type(layer).__name__
-    raise TypeError(f"no count of multiply-adds is known for {name}; add it to vattn_utils.counts")
+    raise TypeError(f"no count of multiply-adds is known for {name}; add it to vattn_utils.cost.counts")
 
 
 def _without_products(layer, shape):
     return 0
 
 
-for kind in (
+for _free in (
     layers.Dropout, layers.Softmax, layers.Reshape, layers.LayerNormalization,
     patch_convnet.LayerScale, patch_convnet.PerClassLogits,
 ):  # fmt: skip
-    multiply_adds.register(kind, _without_products)
+    multiply_adds.register(_free, _without_products)
 
 
 @multiply_adds.register
@@ -85,10 +85,10 @@ def _(layer: ours.ConvolutionalTokenizer, shape):
 
 
 @multiply_adds.register
-def _(layer: ours.SelfAttention, shape):
+def _(layer: vit.SelfAttention, shape):
     r"""Four projections, then Q K^T and A V: B (4 N dim D + 2 N^2 D), with D = heads * head_dim."""
     batch, tokens, dim = shape
-    inner = layer.heads * layer.width
+    inner = layer.heads * layer.head_dim
     return batch * (4 * tokens * dim * inner + 2 * tokens**2 * inner)
 
 
@@ -97,7 +97,7 @@ def _(layer: ExternalAttention, shape):
     r"""Written out, B N (2 dim D + 2 D S), with D = heads * d. Folded, B N 2 dim h S, and 2 dim D S once to fold."""
     batch, tokens, dim = shape
     heads, slots = layer.inner_heads, layer.memory_slots
-    inner = heads * layer.width
+    inner = heads * layer.head_dim
     if layer.folded:
         # The value's bias is folded too: one more row of d by dim for each head.
         return batch * tokens * 2 * dim * heads * slots + 2 * dim * inner * slots + inner * slots + inner * dim
@@ -111,7 +111,7 @@ def _(layer: ours.MLP, shape):
 
 
 @multiply_adds.register
-def _(layer: ours.TransformerBlock, shape):
+def _(layer: vit.TransformerBlock, shape):
     """Attention and MLP."""
     return multiply_adds(layer.attention, shape) + multiply_adds(layer.mlp, shape)
 
@@ -153,7 +153,7 @@ def _(model: keras.Model, shape):
 
 
 @multiply_adds.register
-def _(model: TokenClassifier, shape):
+def _(model: vit.ViT, shape):
     """Tokens, blocks, pooling, head."""
     edge, batch = model.resize_to or model.image_size, shape[0]
     tokens = (batch, prod(model.grid) + model.prefix_tokens, model.dim)
@@ -163,7 +163,7 @@ def _(model: TokenClassifier, shape):
     if model.pooling == "sequence":
         total += multiply_adds(model.sequence_pooling, patches)
     vector = (batch, prod(patches[1:]) if model.pooling == "flatten" else model.dim)
-    for layer in (*model.head_layers, model.logits):
+    for layer in (*getattr(model, "head_layers", ()), model.logits):
         total += multiply_adds(layer, vector)
         vector = (batch, layer.units)
     return total
