@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from vattn_utils.maps.gradients import gradient
-from vattn_utils.models import layers
+from vattn_utils.models import layers, vit
 from vattn_utils.models.eanet import ExternalAttention, double_normalise, softmax_over_tokens
 from vattn_utils.models.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
 
@@ -77,7 +77,7 @@ def test_biases_of_query_and_memory_key_cannot_change_external_attention(tokens,
 
 @pytest.fixture
 def self_attention(tokens, random):
-    layer = layers.SelfAttention(heads=2, head_dim=5)
+    layer = vit.SelfAttention(heads=2, head_dim=5)
     layer(tokens)
     randomise(layer, random)
     return layer
@@ -155,7 +155,7 @@ def test_permuting_tokens_permutes_self_attention(tokens, random, self_attention
 
 
 def test_a_transformer_block_is_equations_2_and_3_of_the_paper(tokens, random):
-    block = layers.TransformerBlock(layers.SelfAttention(heads=2), mlp_dim=12)
+    block = vit.TransformerBlock(vit.SelfAttention(heads=2), mlp_dim=12)
     block(tokens)
     randomise(block, random)
     attended = tokens + np.array(block.attention(block.norm_1(tokens)))
@@ -287,10 +287,10 @@ def test_the_convolutional_tokenizer_halves_the_image_once_a_stage(random, convo
         layers.PatchEmbedding(2, 16),
         layers.ConvolutionalTokenizer(16, 2, 3),
         layers.PositionEmbedding("learned", (3, 3), 1),
-        layers.SelfAttention(2, 8, 0.1),
+        vit.SelfAttention(2, 8, 0.1),
         layers.MLP(12, 0.1),
         layers.DropPath(0.2),
-        layers.TransformerBlock(layers.SelfAttention(2), 12, 0.1, 0.2),
+        vit.TransformerBlock(vit.SelfAttention(2), 12, 0.1, 0.2),
         layers.SequencePooling(),
         ExternalAttention(2, 4, 2, 0.1),
         SqueezeExcite(4, False),

@@ -119,7 +119,7 @@ def test_with_one_query_a_class_each_image_gets_its_own_class_s_map(pictures):
 def test_evidence_of_a_linear_head_over_pooled_tokens_is_each_token_s_share_of_the_logit(pictures):
     model = made("eanet")
     model.norm.gamma.assign(np.ones(16))
-    tokens = np.array(model.norm(model.encode(ops.convert_to_tensor(pictures))))
+    tokens = np.array(model.norm(model.encode(ops.convert_to_tensor(pictures))[0]))
     weights = attention.maps(model, pictures)[-1].weights[:, 0, 0]
     shares = weights * np.einsum("bnd,db->bn", tokens, np.array(model.logits.kernel)[:, LABELS])
     expected = np.maximum(shares, 0).reshape(4, *model.grid)

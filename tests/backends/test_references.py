@@ -94,8 +94,8 @@ def test_grad_cam_is_pytorch_grad_cam_s(model, pictures):
         def forward(self, images):
             images = images.permute(0, 2, 3, 1)
             if not by_class_token:
-                return model.classify(tokens(model.encode(images)))
-            return model.classify(model.blocks[-1](tokens(model.encode(images, until=-1))))
+                return model.classify(tokens(model.encode(images)[0]))[0]
+            return model.classify(model.blocks[-1](tokens(model.encode(images, until=-1)[0])))[0]
 
     def places(x):
         rows, columns = model.grid

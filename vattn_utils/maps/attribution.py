@@ -195,11 +195,11 @@ def grad_cam(model, images, labels, seed=0):
 
     def answer(tokens):
         for block in last:
-            tokens = block(tokens, training=False)
-        return model.classify(tokens, training=False)
+            tokens = block(tokens)
+        return model.classify(tokens)[0]
 
     for part, classes in _batches(images, labels, BATCH):
-        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), training=False, **until))
+        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), **until)[0])
         (slope,) = gradient(lambda x, y=classes: _sum_logits(answer(x), y), [tokens])
         tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
         found.append(np.maximum((slope.mean(axis=1, keepdims=True) * tokens).sum(axis=-1), 0))

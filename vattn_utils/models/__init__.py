@@ -3,13 +3,27 @@
 import difflib
 import inspect
 
+from vattn_utils.models import keras_io
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.eanet import EANet
 from vattn_utils.models.layers import check_choice
 from vattn_utils.models.patch_convnet import PatchConvNet
 from vattn_utils.models.vit import ViT
 
-MODELS = {"vit": ViT, "eanet": EANet, "patch_convnet": PatchConvNet}
+# {model: {variant: (its class, its arguments)}}
+MODELS = {
+    name: {variant: (constructor, arguments) for variant, arguments in constructor.VARIANTS.items()}
+    for name, constructor in {"vit": ViT, "eanet": EANet, "patch_convnet": PatchConvNet}.items()
+}
+MODELS["vit"]["keras-io"] = keras_io.KerasIOViT, keras_io.VARIANTS["vit"]
+MODELS["eanet"]["keras-io"] = keras_io.KerasIOEANet, keras_io.VARIANTS["eanet"]
+
+
+def constructor(name, variant="book"):
+    """The class of the model `name` in `variant`, and the arguments that make it one. Raises ValueError."""
+    check_choice("model", name, tuple(MODELS))
+    check_choice("variant", variant, tuple(MODELS[name]))
+    return MODELS[name][variant]
 
 
 def build(name, variant="book", **overrides):
@@ -24,16 +38,18 @@ def build(name, variant="book", **overrides):
         ValueError: the model, the variant or an argument is unknown (with the nearest one that exists), or the
             arguments do not fit together.
     """
-    check_choice("model", name, tuple(MODELS))
-    constructor = MODELS[name]
-    check_choice("variant", variant, tuple(constructor.VARIANTS))
-    signatures = [inspect.signature(c.__init__) for c in constructor.__mro__ if issubclass(c, Classifier)]
-    allowed = {name for signature in signatures for name in signature.parameters}
-    allowed -= {"self", "args", "kwargs", "kind", "make_attention"}
-    for name in set(overrides) - allowed:
-        nearest = difflib.get_close_matches(name, allowed, n=1)
+    model_class, arguments = constructor(name, variant)
+    signatures = [inspect.signature(c.__init__) for c in model_class.__mro__ if issubclass(c, Classifier)]
+    allowed = {name for signature in signatures for name in signature.parameters} - {"self", "args", "kwargs"}
+    for unknown in set(overrides) - allowed:
+        nearest = difflib.get_close_matches(unknown, allowed, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(allowed))}"
-        raise ValueError(f"unknown argument {name!r} for {constructor.__name__}; {hint}")
-    model = constructor(**{**constructor.VARIANTS[variant], **overrides})
+        raise ValueError(f"unknown argument {unknown!r} for {model_class.__name__}; {hint}")
+    model = model_class(**{**arguments, **overrides})
     model.build()
     return model
+
+
+def name_of(model):
+    """The name in `MODELS` of a model of the book."""
+    return next(name for name, variants in MODELS.items() if type(model) in [c for c, _ in variants.values()])

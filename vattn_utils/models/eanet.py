@@ -12,16 +12,10 @@ only: in the denominator of that softmax.
 
 from keras import layers, ops
 
-from vattn_utils.models.classifier import TokenClassifier
-from vattn_utils.models.layers import Configured, SelfAttention, check_choice, register
+from vattn_utils.models.layers import Configured, check_choice, register
+from vattn_utils.models.vit import ViT
 
 VARIANTS = {
-    # keras.io's example: 2-pixel patches, 256 tokens, width 64, and attention four times as wide inside.
-    # head_dim=64 belongs to its self-attention twin, whose heads are as wide as the whole model.
-    "keras-io": dict(
-        tokenizer="patch", patch_size=2, dim=64, depth=8, heads=4, head_dim=64, memory_slots=16, coefficient=4,
-        mlp_dim=64, dropout=0.2, attention_dropout=0.2, pooling="mean", final_norm=False, epsilon=1e-5,
-    ),
     # The paper's multi-head form with S = 64 and memories shared by the heads, at CIFAR's size.
     "paper": dict(
         tokenizer="patch", patch_size=4, dim=128, depth=8, heads=8, memory_slots=64, coefficient=4,
@@ -66,57 +60,66 @@ class ExternalAttention(Configured, layers.Layer):
 
     def build(self, input_shape):
         dim = input_shape[-1]
-        self.inner_heads = self.heads * self.coefficient
-        inner = dim * self.coefficient
-        if inner % self.inner_heads:
+        if dim % self.heads:
             raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple of {self.heads}")
-        self.width = inner // self.inner_heads  # d, of one head
-        heads, width, slots = self.inner_heads, self.width, self.memory_slots
+        self.head_dim = dim // self.heads  # d, of one head
+        self.inner_heads, inner = self.heads * self.coefficient, dim * self.coefficient
         self.query_kernel = self.add_weight(shape=(dim, inner), name="query_kernel")
         self.query_bias = self.add_weight(shape=(inner,), initializer="zeros", name="query_bias")
-        self.memory_key = self.add_weight(shape=(width, slots), name="memory_key")
-        self.memory_key_bias = self.add_weight(shape=(slots,), initializer="zeros", name="memory_key_bias")
-        self.memory_value = self.add_weight(shape=(slots, width), name="memory_value")
-        self.memory_value_bias = self.add_weight(shape=(width,), initializer="zeros", name="memory_value_bias")
+        self.memory_key = self.add_weight(shape=(self.head_dim, self.memory_slots), name="memory_key")
+        self.memory_key_bias = self.add_weight(shape=(self.memory_slots,), initializer="zeros", name="memory_key_bias")
+        self.memory_value = self.add_weight(shape=(self.memory_slots, self.head_dim), name="memory_value")
+        self.memory_value_bias = self.add_weight(shape=(self.head_dim,), initializer="zeros", name="memory_value_bias")
         self.output_kernel = self.add_weight(shape=(inner, dim), name="output_kernel")
         self.output_bias = self.add_weight(shape=(dim,), initializer="zeros", name="output_bias")
-        # Multiply-adds for each token and head: one matrix against two.
-        self.folded = dim * slots < dim * width + width * slots
-        self.inner_shape = (-1, input_shape[1], heads, width)
 
-    def call(self, x, training=None, return_attention=False, perturbation=None):
-        logits = self.logits(x)
-        slot_maps = softmax_over_tokens(logits) if self.mixing else ops.softmax(logits)  # (B, N, heads, S)
+    def call(self, x, return_attention=False, perturbation=None):
+        logits = self.logits(x)  # X W_q M_k: likeness of each token to each slot, (B, N, heads, S)
+        slot_maps = softmax_over_tokens(logits) if self.mixing else ops.softmax(logits)  # equation 8
         if perturbation is not None:
             slot_maps = slot_maps + perturbation
-        attention = self.attention_dropout(double_normalise(slot_maps), training=training)
-        x = self.read_memory(attention)
+        attention = double_normalise(slot_maps)  # equation 9: each row sums to 1 over the slots
+        x = self.read_memory(self.attention_dropout(attention))  # A M_v W_o: (B, N, dim)
         return (x, slot_maps) if return_attention else x
 
     def logits(self, x):
-        """Likeness of each token to each slot, `(B, N, heads, S)`: X W_q M_k and the biases."""
-        key, key_bias = ops.cast(self.memory_key, x.dtype), ops.cast(self.memory_key_bias, x.dtype)
-        kernel, bias = ops.cast(self.query_kernel, x.dtype), ops.cast(self.query_bias, x.dtype)
-        if not self.folded:
-            return ops.matmul(ops.reshape(ops.matmul(x, kernel) + bias, self.inner_shape), key) + key_bias
-        dim, slots = kernel.shape[0], self.memory_slots
-        kernel = ops.matmul(ops.reshape(kernel, (dim, self.inner_heads, self.width)), key)  # (dim, heads, S)
-        bias = ops.matmul(ops.reshape(bias, (self.inner_heads, self.width)), key) + key_bias  # (heads, S)
-        x = ops.matmul(x, ops.reshape(kernel, (dim, -1))) + ops.reshape(bias, (-1,))
-        return ops.reshape(x, (-1, x.shape[1], self.inner_heads, slots))
+        """X W_q M_k and the biases, `(B, N, heads, S)`."""
+        if self.folded:
+            kernel, bias = self._folded_query()
+            return ops.reshape(ops.matmul(x, kernel) + bias, (-1, x.shape[1], self.inner_heads, self.memory_slots))
+        query = ops.matmul(x, self.query_kernel) + self.query_bias  # (B, N, heads * d)
+        query = ops.reshape(query, (-1, x.shape[1], self.inner_heads, self.head_dim))  # (B, N, heads, d)
+        return ops.matmul(query, self.memory_key) + self.memory_key_bias
 
     def read_memory(self, attention):
-        """What the tokens read from the slots, `(B, N, dim)`: A M_v W_o and the biases."""
-        dtype, tokens = attention.dtype, attention.shape[1]
-        value, value_bias = ops.cast(self.memory_value, dtype), ops.cast(self.memory_value_bias, dtype)
-        kernel, bias = ops.cast(self.output_kernel, dtype), ops.cast(self.output_bias, dtype)
-        if not self.folded:
-            x = ops.matmul(attention, value) + value_bias  # (B, N, heads, d)
-            return ops.matmul(ops.reshape(x, (-1, tokens, kernel.shape[0])), kernel) + bias
-        heads = ops.reshape(kernel, (self.inner_heads, self.width, -1))  # (heads, d, dim)
-        bias = bias + ops.sum(ops.matmul(value_bias, heads), axis=0)
-        folded = ops.reshape(ops.matmul(value, heads), (self.inner_heads * self.memory_slots, -1))
-        return ops.matmul(ops.reshape(attention, (-1, tokens, folded.shape[0])), folded) + bias
+        """A M_v W_o and the biases, `(B, N, dim)`."""
+        tokens = attention.shape[1]
+        if self.folded:
+            kernel, bias = self._folded_output()
+            return ops.matmul(ops.reshape(attention, (-1, tokens, kernel.shape[0])), kernel) + bias
+        x = ops.matmul(attention, self.memory_value) + self.memory_value_bias  # (B, N, heads, d)
+        x = ops.reshape(x, (-1, tokens, self.inner_heads * self.head_dim))
+        return ops.matmul(x, self.output_kernel) + self.output_bias
+
+    @property
+    def folded(self):
+        """Whether W_q M_k and M_v W_o are multiplied out first: where that saves multiply-adds per token and head."""
+        dim, width, slots = self.output_bias.shape[0], self.head_dim, self.memory_slots
+        return dim * slots < dim * width + width * slots
+
+    def _folded_query(self):
+        """W_q M_k as one matrix `(dim, heads * S)`, and its bias."""
+        kernel = ops.reshape(self.query_kernel, (-1, self.inner_heads, self.head_dim))
+        kernel = ops.matmul(kernel, self.memory_key)  # (dim, heads, S)
+        bias = ops.matmul(ops.reshape(self.query_bias, (self.inner_heads, -1)), self.memory_key) + self.memory_key_bias
+        return ops.reshape(kernel, (kernel.shape[0], -1)), ops.reshape(bias, (-1,))
+
+    def _folded_output(self):
+        """M_v W_o as one matrix `(heads * S, dim)`, and its bias."""
+        heads = ops.reshape(self.output_kernel, (self.inner_heads, self.head_dim, -1))  # (heads, d, dim)
+        kernel = ops.matmul(self.memory_value, heads)  # (heads, S, dim)
+        bias = self.output_bias + ops.sum(ops.matmul(self.memory_value_bias, heads), axis=0)
+        return ops.reshape(kernel, (self.inner_heads * self.memory_slots, -1)), bias
 
 
 def softmax_over_tokens(logits):
@@ -135,15 +138,13 @@ def double_normalise(slot_maps):
 
 
 @register
-class EANet(TokenClassifier):
-    """A token model whose blocks mix through external attention.
+class EANet(ViT):
+    """A ViT whose blocks look into memories and not at one another.
 
     Args:
         attention: "external", or "self" for the twin that differs in nothing else.
         memory_slots, coefficient, mixing: of `ExternalAttention`.
-        head_dim: width of a head of self-attention; None means dim / heads.
-        attention_dropout: rate at which attention weights are dropped in training.
-        kwargs: the arguments of `TokenClassifier`.
+        kwargs: of `ViT`; `head_dim` is of the twin alone.
     """
 
     VARIANTS = VARIANTS
@@ -151,31 +152,26 @@ class EANet(TokenClassifier):
     def __init__(
         self,
         num_classes,
-        heads=4,
         attention="external",
         memory_slots=64,
         coefficient=1,
-        head_dim=None,
-        attention_dropout=0.0,
         mixing=True,
         name="eanet",
         **kwargs,
     ):
         check_choice("attention", attention, ("external", "self"))
+        self.remember(attention=attention, memory_slots=memory_slots, coefficient=coefficient, mixing=mixing)
+        super().__init__(num_classes, name=name, **kwargs)
 
-        def make_attention():
-            if attention == "self":
-                return SelfAttention(heads, head_dim, attention_dropout, name="attention")
-            return ExternalAttention(heads, memory_slots, coefficient, attention_dropout, mixing, name="attention")
+    @property
+    def attention_kind(self):
+        return self.attention
 
-        super().__init__(attention, make_attention, num_classes, heads=heads, name=name, **kwargs)
-        self.remember(
-            attention=attention,
-            memory_slots=memory_slots,
-            coefficient=coefficient,
-            head_dim=head_dim,
-            attention_dropout=attention_dropout,
-            mixing=mixing,
+    def make_attention(self):
+        if self.attention == "self":
+            return super().make_attention()
+        return ExternalAttention(
+            self.heads, self.memory_slots, self.coefficient, self.attention_dropout, self.mixing, name="attention"
         )
 
 
@@ -197,16 +193,16 @@ def freeze_denominators(model, images, batch_size=256):
         raise ValueError("mixing=False has no softmax over the tokens to freeze; this needs a model with mixing=True")
 
     def forward(images, frozen=None):
-        x = model.drop(model.positions(model.tokens(model.preprocessing(images))), training=False)
-        seen = []
+        x, seen = model.embed(images), []
         for index, block in enumerate(model.blocks):
-            logits = block.attention.logits(block.norm_1(x))  # (B, N, heads, S)
+            logits = block.attention.logits(block.norm_1(x))  # (B, T, heads, S)
             denominator = ops.logsumexp(logits, axis=1, keepdims=True)  # (B, 1, heads, S)
             seen.append(ops.mean(denominator, axis=0, keepdims=True))
             slot_maps = ops.exp(logits - (denominator if frozen is None else frozen[index]))
             x = x + block.attention.read_memory(double_normalise(slot_maps))
             x = x + block.mlp(block.norm_2(x))
-        return model.classify(x), seen
+        logits, _ = model.classify(x)
+        return logits, seen
 
     starts = range(0, len(images), batch_size)
     sizes = [len(images[start : start + batch_size]) for start in starts]

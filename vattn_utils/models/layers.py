@@ -1,8 +1,8 @@
-"""Layers that at least two of the book's models share.
+"""Layers around attention that at least two of the book's models share: tokens, positions, MLP, drop path, pooling.
 
-What belongs to one paper alone (external attention, the convolutional trunk) lives in that paper's module.
-Every attention layer returns its weights on request, as a second value; nothing is hooked or stored. It also takes a
-`perturbation`, which is added to its weights: the gradient with respect to it is the gradient of the attention.
+What belongs to one paper (its attention, its blocks) stands in that paper's module. Every layer that attends returns
+its weights on request, as a second value; nothing is hooked or stored. It also takes a `perturbation`, which is added
+to its weights: the gradient with respect to it is the gradient of the attention.
 """
 
 import keras
@@ -177,7 +177,7 @@ class PositionEmbedding(Configured, layers.Layer):
 
     def call(self, tokens):
         if self.kind == "learned":
-            return tokens + ops.cast(self.embedding, tokens.dtype)
+            return ops.add(tokens, self.embedding)
         table = sincos_positions(self.grid, tokens.shape[-1])  # (N, dim)
         table = ops.pad(table, ((self.prefix_tokens, 0), (0, 0)))
         return tokens + ops.cast(table, tokens.dtype)
@@ -200,7 +200,7 @@ class ClassToken(layers.Layer):
         self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
 
     def call(self, tokens):
-        token = ops.broadcast_to(ops.cast(self.token, tokens.dtype), (ops.shape(tokens)[0], 1, tokens.shape[-1]))
+        token = ops.broadcast_to(self.token, (ops.shape(tokens)[0], 1, tokens.shape[-1]))
         return ops.concatenate([token, tokens], axis=1)
 
 
@@ -228,57 +228,8 @@ class Registers(Configured, layers.Layer):
 
     def call(self, tokens):
         shape = (ops.shape(tokens)[0], self.count, tokens.shape[-1])
-        registers = ops.broadcast_to(ops.cast(self.token, tokens.dtype), shape)
+        registers = ops.broadcast_to(self.token, shape)
         return ops.concatenate([tokens[:, : self.behind], registers, tokens[:, self.behind :]], axis=1)
-
-
-@register
-class SelfAttention(Configured, layers.Layer):
-    r"""Multi-head self-attention, token to token (Vaswani et al. 2017, section 3.2; ViT, appendix A).
-
-    $$A = \mathrm{softmax}\left(Q K^\top / \sqrt{d}\right), \qquad y = A V W_o$$
-
-    Args:
-        heads: number of heads.
-        head_dim: width d of each head; None means dim / heads.
-        dropout: rate at which attention weights are dropped in training.
-
-    Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the weights
-    `(B, heads, N, N)`, whose rows sum to 1. Without it, at inference, the backend may fuse the product and the softmax.
-    """
-
-    def __init__(self, heads, head_dim=None, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.remember(heads=heads, head_dim=head_dim, dropout=dropout)
-        self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
-
-    def build(self, input_shape):
-        dim = input_shape[-1]
-        if self.head_dim is None and dim % self.heads:
-            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
-        self.width = self.head_dim or dim // self.heads
-        inner = self.heads * self.width
-        self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")
-        self.query_key_value.build(input_shape)
-        self.output_projection = layers.Dense(dim, dtype=self.dtype_policy, name="output_projection")
-        self.output_projection.build((*input_shape[:-1], inner))
-
-    def call(self, x, training=None, return_attention=False, perturbation=None):
-        tokens = x.shape[1]
-        x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.width))
-        # Not by index: the gradient of a slice is as large as the whole, that of unstack is one concatenation.
-        query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d) each
-        attention = None
-        # In training too: PyTorch's fused kernel takes twice as long backward on a CPU.
-        if return_attention or perturbation is not None or training:
-            attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query * self.width**-0.5, key), axis=-1)
-            if perturbation is not None:
-                attention = attention + perturbation
-            x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention, training=training), value)
-        else:
-            x = ops.dot_product_attention(query, key, value)
-        x = self.output_projection(ops.reshape(x, (-1, tokens, self.heads * self.width)))
-        return (x, attention) if return_attention else x
 
 
 @register
@@ -303,9 +254,9 @@ class MLP(Configured, layers.Layer):
         self.contract = layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.hidden_dim))
 
-    def call(self, x, training=None):
-        x = self.drop(self.expand(x), training=training)
-        return self.drop(self.contract(x), training=training)
+    def call(self, x):
+        x = self.drop(self.expand(x))  # (..., hidden_dim)
+        return self.drop(self.contract(x))
 
 
 @register
@@ -324,52 +275,7 @@ class DropPath(Configured, layers.Layer):
         if not training or not self.rate:
             return x
         keep = ops.ones((ops.shape(x)[0],) + (1,) * (len(x.shape) - 1), dtype=x.dtype)
-        return x * self.drop(keep, training=True)
-
-
-@register
-class TransformerBlock(Configured, layers.Layer):
-    """A pre-norm transformer block around any attention layer (ViT, equations 2 and 3).
-
-    Args:
-        attention: a layer `(B, N, dim)` to `(B, N, dim)` that takes `return_attention` and `perturbation`.
-        mlp_dim: width of the MLP's hidden layer.
-        dropout: rate after the attention and inside the MLP.
-        drop_path: rate of stochastic depth on both branches.
-        epsilon: of the layer norms.
-        gelu: of `MLP`.
-    """
-
-    def __init__(self, attention, mlp_dim, dropout=0.0, drop_path=0.0, epsilon=1e-6, gelu="erf", **kwargs):
-        super().__init__(**kwargs)
-        self.remember(mlp_dim=mlp_dim, dropout=dropout, drop_path=drop_path, epsilon=epsilon, gelu=gelu)
-        policy = self.dtype_policy
-        self.attention = attention
-        self.norm_1 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_1")
-        self.norm_2 = layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_2")
-        self.mlp = MLP(mlp_dim, dropout, gelu, dtype=policy, name="mlp")
-        self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
-        self.stochastic_depth = DropPath(drop_path, dtype=policy, name="stochastic_depth")
-
-    def build(self, input_shape):
-        for layer in (self.norm_1, self.attention, self.norm_2, self.mlp):
-            layer.build(input_shape)
-
-    def call(self, x, training=None, return_attention=False, perturbation=None):
-        attended = self.attention(
-            self.norm_1(x), training=training, return_attention=return_attention, perturbation=perturbation
-        )
-        attended, weights = attended if return_attention else (attended, None)
-        x = x + self.stochastic_depth(self.drop(attended, training=training), training=training)
-        x = x + self.stochastic_depth(self.mlp(self.norm_2(x), training=training), training=training)
-        return (x, weights) if return_attention else x
-
-    def get_config(self):
-        return {**super().get_config(), "attention": keras.saving.serialize_keras_object(self.attention)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "attention": keras.saving.deserialize_keras_object(config["attention"])})
+        return x * self.drop(keep)
 
 
 @register

@@ -11,7 +11,7 @@ import math
 import keras
 from keras import layers, ops
 
-from vattn_utils.models.classifier import Classifier
+from vattn_utils.models.classifier import Classifier, attend
 from vattn_utils.models.layers import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -80,7 +80,7 @@ class LayerScale(Configured, layers.Layer):
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="gamma")
 
     def call(self, x):
-        return x * ops.cast(self.gamma, x.dtype)
+        return ops.multiply(x, self.gamma)
 
 
 @register
@@ -119,15 +119,15 @@ class TrunkBlock(Configured, layers.Layer):
         ]
         if self.layer_scale is not None:
             self.branch.append(LayerScale(self.layer_scale, dtype=policy, name="scale"))
-        self.stochastic_depth = DropPath(self.drop_path, dtype=policy, name="stochastic_depth")
+        self.drop_path = DropPath(self.drop_path, dtype=policy, name="drop_path")
         for layer in self.branch:
             layer.build(input_shape)
 
-    def call(self, x, training=None):
+    def call(self, x):
         branch = x
         for layer in self.branch:
             branch = layer(branch)
-        return x + self.stochastic_depth(branch, training=training)
+        return x + self.drop_path(branch)
 
 
 @register
@@ -175,7 +175,7 @@ class AttentionPooling(Configured, layers.Layer):
         for part in parts:
             part.build(shape)
 
-    def call(self, patches, training=None, return_attention=False, perturbation=None):
+    def call(self, patches, return_attention=False, perturbation=None):
         dim = patches.shape[-1]
         token = ops.cast(self.class_query, patches.dtype)  # (1, K, dim)
         normed_token, normed_patches = self.norm_1(token), self.norm_1(patches)
@@ -187,14 +187,14 @@ class AttentionPooling(Configured, layers.Layer):
         weights = ops.softmax(ops.concatenate([own, scores], axis=-1), axis=-1)  # (B, K, 1 + N)
         if perturbation is not None:
             weights = weights + perturbation[:, 0]
-        dropped = self.attention_dropout(weights, training=training)
+        dropped = self.attention_dropout(weights)
         attended = dropped[:, :, :1] * self.value(normed_token)
         attended = attended + ops.einsum("bkn,bnd->bkd", dropped[:, :, 1:], self.value(normed_patches))
         attended = self.output_projection(attended)
         if self.layer_scale is not None:
             attended = self.scale_1(attended)
         x = token + attended
-        mixed = self.mlp(self.norm_2(x), training=training)
+        mixed = self.mlp(self.norm_2(x))
         x = self.norm_3(x + (self.scale_2(mixed) if self.layer_scale is not None else mixed))
         return (x, weights[:, None]) if return_attention else x
 
@@ -209,7 +209,7 @@ class PerClassLogits(layers.Layer):
         self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")
 
     def call(self, x):
-        return ops.sum(x * ops.cast(self.kernel, x.dtype), axis=-1) + ops.cast(self.bias, x.dtype)
+        return ops.add(ops.sum(ops.multiply(x, self.kernel), axis=-1), self.bias)
 
 
 @register
@@ -322,24 +322,19 @@ class PatchConvNet(Classifier):
         """The layers of `encode` that have weights."""
         return [*self.stem, *self.trunk]
 
-    def encode(self, images, training=None, attention=None, perturbations=None):
+    def encode(self, images, return_attention=False, perturbations=None):
         """Images `(B, H, W, 3)`, 0 to 255, to the trunk's patches, `(B, N, dim)`; no attention happens here."""
         x = self.preprocessing(images)
         for convolution in self.stem:
             x = convolution(x)
         for block in self.trunk:
-            x = block(x, training=training)  # (B, rows, columns, dim)
-        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim))
+            x = block(x)  # (B, rows, columns, dim)
+        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim)), []
 
-    def classify(self, tokens, training=None, attention=None, perturbation=None):
-        """The trunk's patches to logits `(B, num_classes)`."""
+    def classify(self, tokens, return_attention=False, perturbations=None):
+        """The trunk's patches to logits `(B, num_classes)`, and a list: the pooling's weights, if it attends."""
         if self.pooling == "mean":
-            return self.logits(ops.mean(self.norm(tokens), axis=1))
-        watched = attention is not None
-        x = self.attention_pooling(
-            tokens, training=training, return_attention=watched, perturbation=perturbation
-        )  # (B, K, dim)
-        if watched:
-            x, weights = x
-            attention.append(weights)
-        return self.logits(x if self.queries == "per-class" else x[:, 0])
+            return self.logits(ops.mean(self.norm(tokens), axis=1)), []
+        perturbation = perturbations[-1] if perturbations else None
+        x, weights = attend(self.attention_pooling, tokens, return_attention, perturbation)  # (B, K, dim)
+        return self.logits(x if self.queries == "per-class" else x[:, 0]), [weights]
