@@ -1,6 +1,5 @@
 """A web server on 127.0.0.1 that fails when it is told to, and miniature copies of CIFAR for it to serve."""
 
-import hashlib
 import io
 import tarfile
 import threading
@@ -11,18 +10,18 @@ import numpy as np
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Serves `files`, a dictionary of paths and bytes, with one of `faults[path]` spent on each request.
+    """Serves `files`, a dictionary of paths and bytes, and fails as `faults[path]` says.
 
-    A fault is "missing" (404), "broken" (half of the body, then the connection closes), "stalled" (half, then silence
-    until the server closes) or "dripping" (a byte now and then). `ranges=False` is a server that knows no ranges.
-    `requests` is the list of (path, Range header) that came in, `lengths` that of the bodies that were announced.
+    A fault is "broken" (half of the body, then the connection closes), "stalled" (half, then silence until the server
+    closes), "dripping" (a byte now and then) or "endless" (zeros, of an unknown number). `requests` is the list of
+    the paths that were asked for.
     """
 
     daemon_threads = True
 
-    def __init__(self, files=(), ranges=True):
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.files, self.ranges, self.faults, self.requests, self.lengths = dict(files), ranges, {}, [], []
+        self.files, self.faults, self.requests = {}, {}, []
         self.closing = threading.Event()
 
     def __enter__(self):
@@ -46,37 +45,22 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        server, wanted = self.server, self.headers["Range"]
-        server.requests.append((self.path, wanted))
-        faults = server.faults.get(self.path, [])
-        fault = faults.pop(0) if faults else None
-        if fault == "missing" or self.path not in server.files:
+        server = self.server
+        server.requests.append(self.path)
+        if self.path not in server.files:
             return self.send_error(404)
-        content, start = server.files[self.path], 0
-        version = f'"{hashlib.sha256(content).hexdigest()}"'
-        if server.ranges and wanted and self.headers["If-Range"] in (None, version):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        body = content[start:]
-        server.lengths.append(len(body))
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("ETag", version)
-        self.send_header("Content-Length", str(len(body)))
+        body, fault = server.files[self.path], server.faults.get(self.path)
+        self.send_response(200)
+        if fault != "endless":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if fault == "dripping":
-            for i in range(len(body)):
-                self.wfile.write(body[i : i + 1])
-                self.wfile.flush()
-                if server.closing.wait(0.02):
-                    return None
-        elif fault:
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
+        if fault in ("dripping", "endless"):
+            while not server.closing.wait(0.02):
+                self.wfile.write(b"0" if fault == "dripping" else bytes(10_000))
+        else:
+            self.wfile.write(body[: len(body) // 2] if fault else body)
             if fault == "stalled":
                 server.closing.wait(30)
-        else:
-            self.wfile.write(body)
         return None
 
 
@@ -129,15 +113,3 @@ def binary_archive(arrays, names=("data_batch_1.bin", "test_batch.bin"), supercl
         return np.hstack([*([labels // 5] if superclass else []), labels, planes(arrays[f"x_{split}"])]).tobytes()
 
     return archive({f"bin/{name}": records(split) for name, split in zip(names, ("train", "test"), strict=True)})
-
-
-def png_archive(arrays, class_names):
-    from PIL import Image
-
-    members = {}
-    for split in ("train", "test"):
-        for i, (image, label) in enumerate(zip(arrays[f"x_{split}"], arrays[f"y_{split}"], strict=True)):
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, "PNG")
-            members[f"set/{split}/{class_names[label]}/{i}.png"] = file.getvalue()
-    return archive(members)

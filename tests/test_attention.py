@@ -179,7 +179,7 @@ def test_a_picture_is_its_central_square(photograph):
 
 def test_a_path_an_image_an_array_and_an_address_give_the_same_picture(photograph, tmp_path, monkeypatch):
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):

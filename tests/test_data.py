@@ -7,16 +7,17 @@ import pytest
 from faulty_server import miniature
 
 from vattn_utils import data
-from vattn_utils.data import download
+from vattn_utils.data import cifar
+from vattn_utils.data.dataset import KEYS, split_digest
 
 
 @pytest.fixture
 def arrays(monkeypatch, tmp_path):
     """A miniature that passes for CIFAR-10; no `VATTN_DATA`, an empty cache and no mirrors."""
     arrays = miniature(10)
-    digests = {split: data.split_digest(arrays[f"x_{split}"], arrays[f"y_{split}"])[1] for split in ("train", "test")}
-    monkeypatch.setitem(data.DIGESTS, "cifar10", digests)
-    monkeypatch.setitem(download.MIRRORS, "cifar10", ())
+    digests = {split: split_digest(arrays[f"x_{split}"], arrays[f"y_{split}"])[1] for split in ("train", "test")}
+    monkeypatch.setitem(cifar.DIGESTS, "cifar10", digests)
+    monkeypatch.setitem(cifar.SOURCES, "cifar10", ())
     monkeypatch.delenv("VATTN_DATA", raising=False)
     monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
     return arrays
@@ -29,7 +30,7 @@ def save(folder, arrays):
 
 
 def of(dataset):
-    return {key: getattr(dataset, key) for key in data.KEYS}
+    return {key: getattr(dataset, key) for key in KEYS}
 
 
 # Where it comes from
@@ -40,7 +41,7 @@ def test_any_order_of_images_gives_the_same_arrays(arrays, tmp_path, random):
     order = random.permutation(20)
     shuffled = arrays | {"x_train": arrays["x_train"][order], "y_train": arrays["y_train"][order]}
     again = data.load("cifar10", root=save(tmp_path / "b", shuffled))
-    for key in data.KEYS:
+    for key in KEYS:
         np.testing.assert_array_equal(getattr(loaded, key), getattr(again, key))
     assert loaded.digest == again.digest
 
@@ -99,16 +100,23 @@ def test_the_real_cifar_is_in_canonical_order_and_quickly_there(name):
     assert (dataset.x_train.shape, dataset.x_test.shape) == ((50_000, 32, 32, 3), (10_000, 32, 32, 3))
     counts = np.bincount(dataset.y_train, minlength=dataset.num_classes)
     assert (counts == 50_000 // dataset.num_classes).all()
-    order, _ = data.split_digest(dataset.x_test, dataset.y_test)
+    order, _ = split_digest(dataset.x_test, dataset.y_test)
     np.testing.assert_array_equal(order, np.arange(10_000))
     assert dataset.statistics()["mean"][0] > dataset.statistics()["mean"][2]  # red before blue
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
 def test_the_classes_of_cifar_stand_in_alphabetical_order_as_its_labels_do(name, classes):
-    names = data.CLASS_NAMES[name]
+    names = cifar.CLASS_NAMES[name]
     assert list(names) == sorted(set(names))
     assert len(names) == classes
+
+
+def test_a_tilde_in_vattn_data_is_the_home(arrays, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VATTN_DATA", "~/data")
+    save(tmp_path / "data", arrays)
+    assert data.at_hand("cifar10") == tmp_path / "data" / "cifar10.npz"
 
 
 # What is refused
@@ -117,11 +125,11 @@ def test_the_classes_of_cifar_stand_in_alphabetical_order_as_its_labels_do(name,
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(data.UnknownDataset, match="did you mean 'cifar100'"):
         data.load("cifra100")
-    with pytest.raises(data.UnknownDataset, match=r"cifar10, cifar100, shapes10, shapes100"):
+    with pytest.raises(data.UnknownDataset, match=r"there are cifar10, cifar100, shapes10, shapes100"):
         data.load("imagenet")
 
 
-@pytest.mark.parametrize("key", data.KEYS)
+@pytest.mark.parametrize("key", KEYS)
 def test_one_changed_value_is_noticed(arrays, tmp_path, key):
     changed = arrays[key].copy()
     changed.flat[-1] = changed.flat[-1] ^ 1

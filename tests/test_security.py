@@ -1,6 +1,6 @@
 """What a book that people run may never do: run what it reads, let text become a page's code, or install the unknown.
 
-Archives from foreign servers are looked at in test_download.py.
+Archives from foreign servers are looked at in test_cifar.py.
 """
 
 import ast
@@ -33,8 +33,8 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "
 KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
 JUSTIFIED = {
     # The batches of CIFAR are pickles: opened if the archive's SHA-256 is the known one, by an unpickler that knows
-    # arrays and nothing else. test_download.py feeds it others.
-    ("download.py", "import pickle"),
+    # arrays and nothing else. test_cifar.py feeds it others.
+    ("cifar.py", "import pickle"),
 }
 
 
@@ -109,7 +109,7 @@ def test_no_chapter_runs_what_it_reads():
 
 
 def test_the_one_pickle_is_read_by_an_unpickler_of_our_own():
-    tree = ast.parse((ROOT / "vattn_utils/download.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "vattn_utils/data/cifar.py").read_text(encoding="utf-8"))
     used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert {name for name in used if name.startswith("pickle.")} == {"pickle.Unpickler", "pickle.UnpicklingError"}
 

