@@ -2,11 +2,11 @@
 
 import nbformat
 import pytest
+from bookproof.book import ChapterError
+from bookproof.contract import ContractError
+from bookproof.execute import execute_chapter
 
-from verification import contract
-from verification.contract import ContractError
-from verification.execute import ROOT, ChapterError, chapters, execute_chapter
-from verification.hygiene import declared_parameters
+from bookproof import contract
 
 TABLE = """
 every.profile = {published = "published", quick = "quick", full = "full"}
@@ -14,35 +14,18 @@ maps.images = {published = 512, quick = 16, full = 512}
 """
 
 
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "book").mkdir()
-    write(tmp_path, TABLE)
-    return tmp_path
+def write(book, table):
+    (book.root / book.settings.parameters).write_text(table)
 
 
-def write(root, table):
-    (root / contract.FILE).write_text(table)
+def test_a_profile_has_its_own_values(book):
+    assert contract.parameters(book, "maps", "quick") == {"profile": "quick", "images": 16}
+    assert contract.parameters(book, "vit", "published") == {"profile": "published"}
 
 
-@pytest.mark.parametrize("chapter", chapters())
-def test_every_chapter_declares_what_the_table_says(chapter):
-    notebook = nbformat.read(chapters()[chapter], as_version=4)
-    contract.check_declared(ROOT, chapter, declared_parameters(notebook))
-
-
-def test_the_table_names_chapters_only():
-    assert set(contract.read(ROOT)) <= {contract.EVERY, *chapters()}
-
-
-def test_a_profile_has_its_own_values(root):
-    assert contract.parameters(root, "maps", "quick") == {"profile": "quick", "images": 16}
-    assert contract.parameters(root, "vit", "published") == {"profile": "published"}
-
-
-def test_an_unknown_profile_is_named(root):
+def test_an_unknown_profile_is_named(book):
     with pytest.raises(ContractError, match="profile='quik' does not exist; use one of published, quick, full"):
-        contract.parameters(root, "maps", "quik")
+        contract.parameters(book, "maps", "quik")
 
 
 @pytest.mark.parametrize(
@@ -57,15 +40,16 @@ def test_an_unknown_profile_is_named(root):
         ("every.seed = {", "is not TOML"),
     ],
 )
-def test_a_wrong_table_is_refused(root, table, complaint):
-    write(root, table)
+def test_a_wrong_table_is_refused(book, table, complaint):
+    write(book, table)
     with pytest.raises(ContractError, match=complaint):
-        contract.read(root)
+        contract.read(book)
 
 
-def test_a_missing_table_is_named(tmp_path):
+def test_a_missing_table_is_named(book):
+    (book.root / book.settings.parameters).unlink()
     with pytest.raises(ContractError, match=r"parameters\.toml is missing"):
-        contract.read(tmp_path)
+        contract.read(book)
 
 
 PROFILE = {"profile": ("str", "published")}
@@ -80,16 +64,22 @@ PROFILE = {"profile": ("str", "published")}
         ({**PROFILE, "images": ("float", 512.0)}, "has images=512.0, .* has 512"),
     ],
 )
-def test_a_chapter_that_declares_something_else_is_refused(root, declared, complaint):
+def test_a_chapter_that_declares_something_else_is_refused(book, declared, complaint):
     with pytest.raises(ContractError, match=complaint):
-        contract.check_declared(root, "maps", declared)
-    contract.check_declared(root, "maps", {**PROFILE, "images": ("int", 512)})
+        contract.check_declared(book, "maps", declared)
+    contract.check_declared(book, "maps", {**PROFILE, "images": ("int", 512)})
 
 
-def test_a_chapter_that_breaks_the_table_gets_no_kernel(root, monkeypatch):
-    (root / "_toc.yml").write_text("root: book/index\nchapters:\n- file: book/maps\n")
+def test_a_chapter_that_breaks_the_table_gets_no_kernel(book, monkeypatch):
+    (book.root / "_toc.yml").write_text("root: book/index\nchapters:\n- file: book/maps\n")
     cells = [nbformat.v4.new_code_cell('profile: str = "published"', metadata={"tags": ["parameters"]})]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "book" / "maps.ipynb")
-    monkeypatch.setattr("verification.execute.execute", lambda *_, **__: pytest.fail("a kernel was started"))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book.root / "book" / "maps.ipynb")
+    monkeypatch.setattr("bookproof.execute.execute", lambda *_, **__: pytest.fail("a kernel was started"))
     with pytest.raises(ChapterError, match=r"maps\.ipynb: the parameters cell lacks 'images'"):
-        execute_chapter("maps", "quick", root=root)
+        execute_chapter(book, "maps", "quick")
+
+
+def test_a_book_of_one_profile_needs_no_table(book):
+    (book.root / "pyproject.toml").write_text("")
+    assert contract.read(book) == contract.parameters(book, "maps", "published") == {}
+    assert contract.declared(book, nbformat.v4.new_notebook()) == {}

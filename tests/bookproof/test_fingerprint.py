@@ -5,9 +5,9 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from bookproof.outputs import Tolerance, compare_values
 
-from vattn_utils import fingerprint
-from verification.outputs import Tolerance, compare_values
+from bookproof import fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +128,10 @@ def test_it_is_small():
     for axis in axes.flat:
         axis.imshow(np.random.default_rng(0).random((64, 64)))
     assert len(json.dumps(fingerprint.of_figure(figure))) < 20_000
+
+
+def test_a_tree_of_arrays_keeps_its_shape():
+    array = np.arange(6.0).reshape(2, 3)
+    found = fingerprint.of_tree({"images": array, "layers": [array, array], "rollout": None})
+    one = fingerprint.of_array(array)
+    assert found == {"images": one, "layers": [one, one], "rollout": None}

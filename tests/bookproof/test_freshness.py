@@ -1,16 +1,15 @@
 """A chapter is stale when what its outputs follow from has changed, and only then; the reasons are told."""
 
-import time
-
 import nbformat
 import pytest
+from bookproof.__main__ import main
 from nbformat.v4 import new_code_cell, new_notebook
 
-from verification import execute, freshness
+from bookproof import freshness, sources
 
 MODULE = '''"""A layer."""
 
-from vattn_utils import base
+from toy import base
 
 
 class Layer(base.Layer):
@@ -26,92 +25,91 @@ def other():
 
 
 @pytest.fixture
-def root(tmp_path):
-    (tmp_path / "vattn_utils").mkdir()
-    (tmp_path / "records" / "run").mkdir(parents=True)
-    (tmp_path / "book").mkdir()
+def book(book):
+    root = book.root
+    (root / "records" / "run").mkdir(parents=True)
     for name, source in {"__init__": "", "layer": MODULE, "base": "class Layer: pass\n", "unused": "x = 1\n"}.items():
-        (tmp_path / "vattn_utils" / f"{name}.py").write_text(source)
-    (tmp_path / "records" / "run" / "record.json").write_text("{}")
-    (tmp_path / "book" / "other.ipynb").write_text('{"metadata": {"executed": {"date": "1", "inputs": {}}}}')
-    return tmp_path
+        (root / "toy" / f"{name}.py").write_text(source)
+    (root / "records" / "run" / "record.json").write_text("{}")
+    (root / "book" / "other.ipynb").write_text('{"metadata": {"executed": {"date": "1", "inputs": {}}}}')
+    return book
 
 
 READ = ("records/run/record.json", "book/other.ipynb")
 
 
-def chapter(root, *sources):
+def chapter(book, *sources):
     """A notebook as a refresh leaves it."""
-    sources = sources or ("%matplotlib inline\nfrom vattn_utils import layer", "show(layer.Layer.call)", "!ls")
+    sources = sources or ("%matplotlib inline\nfrom toy import layer", "show(layer.Layer.call)", "!ls")
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
-    notebook.metadata["executed"] = {"inputs": freshness.inputs(notebook, READ, root)}
+    notebook.metadata["executed"] = {"inputs": freshness.inputs(notebook, READ, book)}
     return nbformat.reads(nbformat.writes(notebook), as_version=4)
 
 
-def edit(root, path, old, new):
-    before = (root / path).read_text()
+def edit(book, path, old, new):
+    before = (book.root / path).read_text()
     assert old in before
-    (root / path).write_text(before.replace(old, new))
+    (book.root / path).write_text(before.replace(old, new))
 
 
-def test_nothing_touched_nothing_stale(root):
-    assert freshness.reasons(chapter(root), root) == []
+def test_nothing_touched_nothing_stale(book):
+    assert freshness.reasons(chapter(book), book) == []
 
 
-def test_only_modules_that_the_chapter_reaches_count(root):
-    notebook = chapter(root)
+def test_only_modules_that_the_chapter_reaches_count(book):
+    notebook = chapter(book)
     assert list(notebook.metadata["executed"]["inputs"]["modules"]) == [
-        "vattn_utils",
-        "vattn_utils.base",
-        "vattn_utils.layer",
+        "toy",
+        "toy.base",
+        "toy.layer",
     ]
-    edit(root, "vattn_utils/unused.py", "x = 1", "x = 2")
-    assert freshness.reasons(notebook, root) == []
+    edit(book, "toy/unused.py", "x = 1", "x = 2")
+    assert freshness.reasons(notebook, book) == []
 
 
 @pytest.mark.parametrize(
     ("path", "old", "new", "reason"),
     [
-        ("vattn_utils/layer.py", "return 1", "return 3", "module vattn_utils.layer changed"),
-        ("vattn_utils/base.py", "pass", "x = 1", "module vattn_utils.base changed"),
-        ("vattn_utils/base.py", "class", "import vattn_utils.unused\nclass", "module vattn_utils.unused is new to it"),
-        ("vattn_utils/layer.py", "# twice", "# two times", "the listed source of layer.Layer.call changed"),
+        ("toy/layer.py", "return 1", "return 3", "module toy.layer changed"),
+        ("toy/base.py", "pass", "x = 1", "module toy.base changed"),
+        ("toy/base.py", "class", "import toy.unused\nclass", "module toy.unused is new to it"),
+        ("toy/layer.py", "# twice", "# two times", "the listed source of layer.Layer.call changed"),
         ("records/run/record.json", "{}", '{"seed": 1}', "records/run/record.json changed"),
         ("book/other.ipynb", '"1"', '"2"', "book/other.ipynb changed"),
     ],
 )
-def test_a_change_that_outputs_follow_from_makes_it_stale(root, path, old, new, reason):
-    notebook = chapter(root)
-    edit(root, path, old, new)
-    assert reason in freshness.reasons(notebook, root)
+def test_a_change_that_outputs_follow_from_makes_it_stale(book, path, old, new, reason):
+    notebook = chapter(book)
+    edit(book, path, old, new)
+    assert reason in freshness.reasons(notebook, book)
 
 
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("vattn_utils/layer.py", "A layer.", "Another sentence."),
-        ("vattn_utils/layer.py", "What it does.", "What it does,\n\n    and why."),
-        ("vattn_utils/layer.py", "def other", "# a comment\n\n\n\ndef other"),
-        ("vattn_utils/base.py", "pass", "pass  # nothing"),
+        ("toy/layer.py", "A layer.", "Another sentence."),
+        ("toy/layer.py", "What it does.", "What it does,\n\n    and why."),
+        ("toy/layer.py", "def other", "# a comment\n\n\n\ndef other"),
+        ("toy/base.py", "pass", "pass  # nothing"),
         ("book/other.ipynb", '"inputs": {}', '"inputs": {"code": "x"}'),
     ],
 )
-def test_comments_docstrings_and_empty_lines_elsewhere_do_not(root, path, old, new):
-    notebook = chapter(root)
-    edit(root, path, old, new)
-    assert freshness.reasons(notebook, root) == []
+def test_comments_docstrings_and_empty_lines_elsewhere_do_not(book, path, old, new):
+    notebook = chapter(book)
+    edit(book, path, old, new)
+    assert freshness.reasons(notebook, book) == []
 
 
 def test_a_docstring_is_told_from_a_string_that_is_used():
-    assert freshness.without_prose('x = """a"""\n') == 'x = """a"""'
-    assert freshness.without_prose('def f():\n    """a"""\n    return "#b"\n') == 'def f():\n    return "#b"'
+    assert sources.without_prose('x = """a"""\n') == 'x = """a"""'
+    assert sources.without_prose('def f():\n    """a"""\n    return "#b"\n') == 'def f():\n    return "#b"'
 
 
-def test_changed_code_and_lost_files_are_told(root):
-    notebook = chapter(root)
+def test_changed_code_and_lost_files_are_told(book):
+    notebook = chapter(book)
     notebook.cells[1].source = "show(layer.other)"
-    (root / "records" / "run" / "record.json").unlink()
-    assert freshness.reasons(notebook, root) == [
+    (book.root / "records" / "run" / "record.json").unlink()
+    assert freshness.reasons(notebook, book) == [
         "its code changed",
         "the listed source of layer.Layer.call is gone",
         "the listed source of layer.other is new to it",
@@ -119,48 +117,54 @@ def test_changed_code_and_lost_files_are_told(root):
     ]
 
 
-def test_a_fork_that_installs_from_its_own_address_is_not_stale(root):
-    notebook = chapter(root, "%pip install -q git+https://github.com/a/b")
+def test_a_fork_that_installs_from_its_own_address_is_not_stale(book):
+    notebook = chapter(book, "%pip install -q git+https://github.com/a/b")
     notebook.cells[0].source = "%pip install -q git+https://github.com/c/d"
-    assert freshness.reasons(notebook, root) == []
+    assert freshness.reasons(notebook, book) == []
 
 
-def test_a_new_record_is_told_to_who_looks_through_all(root):
-    notebook = chapter(root)
-    notebook.metadata["executed"]["inputs"] = freshness.inputs(notebook, ["records"], root)
-    assert freshness.reasons(notebook, root) == []
-    (root / "records" / "another").mkdir()
-    assert freshness.reasons(notebook, root) == ["records changed"]
+def test_a_new_record_is_told_to_who_looks_through_all(book):
+    notebook = chapter(book)
+    notebook.metadata["executed"]["inputs"] = freshness.inputs(notebook, ["records"], book)
+    assert freshness.reasons(notebook, book) == []
+    (book.root / "records" / "another").mkdir()
+    assert freshness.reasons(notebook, book) == ["records changed"]
 
 
-def test_prose_is_free(root):
-    notebook = chapter(root)
+def test_prose_is_free(book):
+    notebook = chapter(book)
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Another heading"))
-    assert freshness.reasons(notebook, root) == []
+    assert freshness.reasons(notebook, book) == []
 
 
-def test_a_chapter_that_was_never_refreshed_is_stale(root):
-    assert freshness.reasons(new_notebook(), root) == ["it was never refreshed"]
+def test_a_chapter_that_was_never_refreshed_is_stale(book):
+    assert freshness.reasons(new_notebook(), book) == ["it was never refreshed"]
 
 
-def test_a_listing_of_nothing_is_an_error(root):
+def test_a_listing_of_nothing_is_an_error(book):
     with pytest.raises(ValueError, match=r"layer\.py defines no Missing"):
-        chapter(root, "from vattn_utils import layer", "show(layer.Missing)")
+        chapter(book, "from toy import layer", "show(layer.Missing)")
 
 
-def test_the_command_names_the_stale_chapter_and_the_way_out(root, monkeypatch, capsys):
-    path = root / "book" / "mini.ipynb"
-    nbformat.write(chapter(root), path)
-    monkeypatch.setattr(execute, "chapters", lambda: {"mini": path})
-    monkeypatch.setattr(freshness, "reasons", lambda notebook: ["its code changed"])
-    assert freshness.main([]) == 1
-    assert capsys.readouterr().out == "mini is stale: its code changed. Run `make refresh CHAPTER=mini`\n"
-    monkeypatch.setattr(freshness, "reasons", lambda notebook: [])
-    assert freshness.main([]) == 0
+def test_a_listing_is_found_where_a_package_only_passes_it_on(book):
+    (book.root / "toy" / "__init__.py").write_text("from toy.layer import Layer\n")
+    listed = chapter(book, "from toy import Layer", "show(Layer.call)").metadata["executed"]["inputs"]["listings"]
+    assert listed == {"Layer.call": freshness.digest("    def call(self, x):\n        return 2 * x  # twice")}
+
+
+def test_what_papermill_injects_is_not_the_chapters(book):
+    notebook = chapter(book)
+    notebook.cells.insert(0, new_code_cell("n = 3", metadata={"tags": ["injected-parameters"]}))
+    assert freshness.reasons(notebook, book) == []
+
+
+def test_the_command_names_the_stale_chapter_and_the_way_out(book, capsys):
+    path, command = book.root / "book" / "mini.ipynb", ["--root", str(book.root), "stale"]
+    notebook = chapter(book)
+    nbformat.write(notebook, path)
+    assert main(command) == 0
     assert capsys.readouterr().out == ""
-
-
-def test_the_whole_book_is_looked_through_in_seconds(capsys):
-    started = time.thread_time()  # of this thread alone: TensorFlow's, of other tests, may be busy meanwhile
-    freshness.main([])
-    assert time.thread_time() - started < 5
+    notebook.cells[2].source = "!pwd"
+    nbformat.write(notebook, path)
+    assert main(command) == 1
+    assert capsys.readouterr().out == "mini is stale: its code changed. Run `bookproof refresh --chapter mini`\n"

@@ -5,24 +5,20 @@ import threading
 
 import nbformat
 import pytest
+from bookproof.__main__ import main
+from bookproof.checks import links
 from nbformat.v4 import new_markdown_cell, new_notebook
-
-from verification import links
-
-
-def test_every_link_within_the_book_leads_somewhere():
-    assert links.broken(links.sources()) == []
 
 
 @pytest.fixture
-def book(tmp_path):
+def folder(tmp_path):
     cells = [new_markdown_cell("# The memory, again\n\n```\n# no heading\n```\n"), new_markdown_cell("(here)=\ntext")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "eanet.ipynb")
     return tmp_path
 
 
-def page(book, text):
-    path = book / "page.md"
+def page(folder, text):
+    path = folder / "page.md"
     path.write_text(text)
     return path
 
@@ -30,8 +26,8 @@ def page(book, text):
 @pytest.mark.parametrize(
     "target", ["eanet.ipynb", "eanet.ipynb#the-memory-again", "eanet.ipynb#here", "#own", "https://example.org/x"]
 )
-def test_a_link_that_leads_somewhere_is_let_through(book, target):
-    assert links.broken([page(book, f"# Own\n\n[text]({target})\n")]) == []
+def test_a_link_that_leads_somewhere_is_let_through(folder, target):
+    assert links.broken([page(folder, f"# Own\n\n[text]({target})\n")]) == []
 
 
 @pytest.mark.parametrize(
@@ -43,22 +39,22 @@ def test_a_link_that_leads_somewhere_is_let_through(book, target):
         ("#own", "leads to no heading"),
     ],
 )
-def test_a_link_that_leads_nowhere_is_told(book, target, complaint):
-    (found,) = links.broken([page(book, f"[text]({target})\n")])
+def test_a_link_that_leads_nowhere_is_told(folder, target, complaint):
+    (found,) = links.broken([page(folder, f"[text]({target})\n")])
     assert complaint in found
 
 
-def test_code_and_formulas_hold_no_links(book):
+def test_code_and_formulas_hold_no_links(folder):
     text = "`[a](b)` and $[\\mathrm{LN}](x)$ and\n```\n[a](b)\n```\n[![pic](a.png)](https://example.org/y)"
-    assert [link.target for link in links.links(page(book, text)) if link.external] == ["https://example.org/y"]
+    assert [link.target for link in links.links(page(folder, text)) if link.external] == ["https://example.org/y"]
 
 
-def test_links_are_read_from_notebooks_and_bibliographies(book):
-    (book / "references.bib").write_text("@article{x,\n  url = {https://arxiv.org/abs/1},\n}\n")
-    nbformat.write(new_notebook(cells=[new_markdown_cell("see <https://example.org>")]), book / "x.ipynb")
-    (found,) = links.links(book / "references.bib")
+def test_links_are_read_from_notebooks_and_bibliographies(folder):
+    (folder / "references.bib").write_text("@article{x,\n  url = {https://arxiv.org/abs/1},\n}\n")
+    nbformat.write(new_notebook(cells=[new_markdown_cell("see <https://example.org>")]), folder / "x.ipynb")
+    (found,) = links.links(folder / "references.bib")
     assert (found.target, found.external) == ("https://arxiv.org/abs/1", True)
-    (found,) = links.links(book / "x.ipynb")
+    (found,) = links.links(folder / "x.ipynb")
     assert (found.where, found.target) == ("x.ipynb, cell 1", "https://example.org")
 
 
@@ -91,7 +87,14 @@ def test_only_dead_addresses_are_told(host, monkeypatch):
     assert found[f"{host}/404"] == "status 404"
 
 
-def test_the_command_names_the_place_of_a_dead_address(host, book, monkeypatch, capsys):
-    monkeypatch.setattr(links, "sources", lambda: [page(book, f"[a]({host}/200) and [b]({host}/404#x)\n")])
-    assert links.main(["--external"]) == 1
-    assert capsys.readouterr().out == f"page.md: {host}/404: status 404\n"
+def test_the_command_names_the_place_of_a_dead_address(host, book, capsys):
+    (book.root / "book" / "index.md").write_text(f"[a]({host}/200) and [b]({host}/404#x)\n")
+    assert main(["--root", str(book.root), "check", "--external"]) == 1
+    assert capsys.readouterr().out == f"index.md: {host}/404: status 404\n"
+
+
+def test_pages_readme_and_bibliographies_are_looked_through(book):
+    for name in ("README.md", "a.bib"):
+        (book.root / name).write_text("")
+    (book.root / "_config.yml").write_text("bibtex_bibfiles: [a.bib]\n")
+    assert [path.name for path in links.sources(book)] == ["index.md", "README.md", "a.bib"]

@@ -1,11 +1,9 @@
 """Two lists of outputs are the same, or a readable difference says where they are not."""
 
 import pytest
+from bookproof.fingerprint import MIME as FIGURE
+from bookproof.outputs import NUMBER, Tolerance, compare, is_whole, tolerance_of
 from nbformat.v4 import new_output
-
-from verification.outputs import Tolerance, compare, tolerance_of
-
-FIGURE = "application/vnd.vattn.figure+json"
 
 
 def printed(text, name="stdout"):
@@ -28,22 +26,45 @@ def same(expected, found, **tolerance):
 
 
 @pytest.mark.parametrize(
+    ("text", "numbers", "whole"),
+    [
+        ("0.5 .5 5e-3 1.5E+3 361,380 12 -3 −0.25", "0.5 .5 5e-3 1.5E+3 361,380 12 -3 −0.25", "361,380 12 -3"),
+        ("It has 5.", "5.", "5."),
+        ("top-5 of 10 %, 2.5x in 5s", "5 10 2.5 5", "5 10 5"),
+        ("| 0.5 | [1, 2.0] (3)", "0.5 1 2.0 3", "1 3"),
+        ("conv2d_1, Keras 3.15.1, T_3f2a1, x1.5", "", ""),
+        ("1,234,567.8 and 12,34", "1,234,567.8 12 34", "12 34"),
+        ("nan and inf", "", ""),
+    ],
+)
+def test_what_is_a_number_and_what_is_text(text, numbers, whole):
+    found = [match[0] for match in NUMBER.finditer(text)]
+    assert found == numbers.split()
+    assert [token for token in found if is_whole(token)] == whole.split()
+
+
+@pytest.mark.parametrize(
     ("expected", "found"),
     [
-        ("loss 2.3456", "loss 2.3460"),
+        ("loss 2.3456", "loss 2.3460"),  # a thousandth
         ("top-1 43.91 %", "top-1 43.95 %"),
         ("lr 1e-3", "lr 1.0005e-03"),
         ("1,234.5 images/s", "1,235.0 images/s"),
+        ("0.5", "0.6"),  # one unit of the last printed digit
+        ("12.3 ms", "12.4 ms"),
+        ("1e-07", "2e-07"),
+        ("1.23e-05", "1.24e-05"),
+        ("0.0", "-0.1"),
         ("[0.5    0.25]", "[0.5001 0.25  ]"),
-        ("[ 1e-09  0.5]", "[-1e-09  0.5]"),
-        ("difference 1.2e-07", "difference 3.0e-07"),
+        ("5 of 8", "5.0 of 8"),
         ("-0.5", "−0.5"),
         ("nan inf", "nan inf"),
         ("no number", "no number"),
     ],
 )
-def test_decimals_within_the_tolerance_are_the_same(expected, found):
+def test_numbers_within_a_digit_or_a_thousandth_are_the_same(expected, found):
     assert same(expected, found)
+    assert same(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +72,18 @@ def test_decimals_within_the_tolerance_are_the_same(expected, found):
     [
         ("loss 2.3456", "loss 2.3490"),
         ("top-1 43.91 %", "top-1 44.01 %"),
-        ("lr 1e-3", "lr 2e-3"),
+        ("lr 1.0e-3", "lr 2.0e-3"),
+        ("1e-07", "9e-07"),
+        ("3e-09", "6e-09"),
+        ("0.0", "0.2"),
+        ("0.5", "0.5099"),  # the unit is that of the one with more digits
         ("361,380 parameters", "361,381 parameters"),
         ("21759012", "21759013"),
         ("epoch 10", "epoch 11"),
-        ("0.5", "-0.5"),
+        ("0.50", "-0.50"),
         ("0.5", "nan"),
         ("0.5 and 0.6", "0.5"),
+        ("12e4567890", "13e4567890"),
         ("conv2d_1", "conv2d_2"),
         ("Keras 3.15.1", "Keras 3.15.2"),
         ("a cat", "a dog"),
@@ -65,27 +91,36 @@ def test_decimals_within_the_tolerance_are_the_same(expected, found):
         ("(8, 64, 128)", "(8, 128, 64)"),
     ],
 )
-def test_integers_words_and_larger_differences_are_not(expected, found):
+def test_whole_numbers_words_and_larger_differences_are_not(expected, found):
     assert not same(expected, found)
+    assert not same(found, expected)
 
 
 def test_the_tolerance_is_the_cells():
     assert not same("0.50", "0.52")
     assert same("0.50", "0.52", rtol=0.05)
     assert same("0.50", "0.52", rtol=0, atol=0.021)
-    assert not same("0.5000", "0.5001", rtol=0, atol=0)
+    assert same("0.5000", "0.5001", rtol=0)
+    assert not same("0.5000", "0.5002", rtol=0)
 
 
 @pytest.mark.parametrize(
-    "verify", [{"rtol": "1"}, {"tolerance": 1}, {"rtol": True}, {"atol": -1}, {"rtol": 1}, 0.1, {"atol": None}]
+    "verify", [{"rtol": "1"}, {"tolerance": 1}, {"rtol": True}, {"atol": -1}, {"rtol": 1}, {"atol": None}]
 )
 def test_a_mistyped_tolerance_is_an_error(verify):
+    with pytest.raises(ValueError, match="verify"):
+        tolerance_of({"verify": {**verify, "reason": "the model is trained here"}})
+
+
+@pytest.mark.parametrize("verify", [0.1, {"rtol": 0.1}, {"rtol": 0.1, "reason": " "}, {"rtol": 0.1, "reason": 1}])
+def test_a_tolerance_without_a_reason_is_an_error(verify):
     with pytest.raises(ValueError, match="verify"):
         tolerance_of({"verify": verify})
 
 
 def test_a_tolerance_comes_from_the_metadata():
-    assert tolerance_of({"verify": {"rtol": 0.05}, "tags": []}) == Tolerance(rtol=0.05)
+    verify = {"rtol": 0.05, "reason": "sixteen images"}
+    assert tolerance_of({"verify": verify, "tags": []}) == Tolerance(rtol=0.05, reason="sixteen images")
     assert tolerance_of({}) == Tolerance()
 
 
@@ -153,6 +188,7 @@ def test_the_numbers_of_a_list_in_a_figure_share_the_largest_ones_tolerance():
 
     expected = drawn([1e-5, 2.0], [8, 8])
     assert not compare(expected, drawn([3e-5, 2.0], [8, 8]))
+    assert compare(drawn([1e-7, 2e-7], [8, 8]), drawn([1e-7, 9e-7], [8, 8]))  # whatever the scale
     assert compare(expected, drawn([1e-5, 2.01], [8, 8]))
     assert compare(expected, drawn([1e-5, 2.0], [8, 9]))
 
@@ -160,7 +196,7 @@ def test_the_numbers_of_a_list_in_a_figure_share_the_largest_ones_tolerance():
 def test_a_difference_says_which_number_what_was_expected_found_and_allowed():
     (difference,) = compare([printed("fine\nloss 0.5, top-1 43.91 %")], [printed("fine\nloss 0.5, top-1 45.00 %")])
     text = str(difference)
-    for part in ("output 1", "number 3", "line 2", "43.91", "45.00", "1.09", "0.0439"):
+    for part in ("output 1", "number 3", "line 2", "43.91", "45.00", "1.09", "0.045"):
         assert part in text, part
 
 
@@ -169,3 +205,27 @@ def test_a_difference_in_a_figure_says_where_it_is_drawn():
     (difference,) = compare(expected, found)
     for part in ("axes 1", "lines 1", "y", "statistics", "2.0", "3.0", "allowed"):
         assert part in str(difference), part
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("<div id='7b2e4c1a-93f0-4d55-8e1b-0a1b2c3d4e5f'>", "<div id='1c9d0e2f-1a2b-4c3d-9e8f-7a6b5c4d3e2f'>"),
+        ("<table id='T_3f2a1'><td id='T_3f2a1_row0'>0.5</td>", "<table id='T_9bc0e'><td id='T_9bc0e_row0'>0.5</td>"),
+        ('<clipPath id="p1f0a2b3c4d">', '<clipPath id="p9e8d7c6b5a">'),
+        ("<object at 0x7f3a9c0d1e20>", "<object at 0x7f11aa0b3c40>"),
+    ],
+)
+def test_of_an_id_that_is_drawn_anew_the_way_out_is_told(expected, found):
+    (difference,) = compare([displayed(html=expected)], [displayed(html=found)])
+    assert "nbval-ignore-output" in str(difference)
+    (difference, *_) = compare([displayed(html=expected)], [displayed(html=found.replace("<", "< "))])
+    assert "nbval-ignore-output" not in str(difference)
+
+
+def test_of_a_widgets_id_the_way_out_is_told():
+    ids = ("7b2e4c1a93f04d558e1b0a1b2c3d4e5f", "1c9d0e2f1a2b4c3d9e8f7a6b5c4d3e2f")
+    view = "application/vnd.jupyter.widget-view+json"
+    outputs = [[new_output("display_data", {view: {"model_id": id, "version_major": 2}})] for id in ids]
+    (difference,) = compare(*outputs)
+    assert "nbval-ignore-output" in str(difference)

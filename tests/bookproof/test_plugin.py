@@ -4,21 +4,18 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vattn_utils import fingerprint
-
-ROOT = Path(__file__).parents[1]
+from bookproof import fingerprint
 
 FIGURE = """
 import matplotlib.pyplot as plt
 from IPython.display import display
-from vattn_utils import fingerprint
+from bookproof import fingerprint
 plt.rcParams["font.size"] = {font}
 fig, axes = plt.subplots()
 axes.imshow({image})
@@ -45,13 +42,20 @@ def drawing(committed, now, font=10):
     )
 
 
+PROJECT = """
+[tool.bookproof]
+profiles = ["published", "quick", "full"]
+profile-variable = "TOY_PROFILE"
+profile-line = "Profile {profile}:"
+"""
+
 MAP, SWAPPED = [[0.1, 0.2], [0.3, 0.4]], [[0.1, 0.3], [0.2, 0.4]]
 
 NOTEBOOKS = {
     "faithful": [
-        printing("print(0.5004)", "0.5\n", executed=True),
-        printing("print(0.52)", "0.5\n", verify={"rtol": 0.1}),
-        printing("import os\nprint(os.environ['VATTN_PROFILE'])", "quick\n"),
+        printing("print(0.5004)", "0.5001\n"),
+        printing("print(0.52)", "0.5\n", verify={"rtol": 0.1, "reason": "trained here"}),
+        printing("import os\nprint(os.environ['TOY_PROFILE'])", "quick\n"),
         printing("print('on shapes')", "on CIFAR\n", tags=["depends-on-data"]),
         printing("import time\nprint(time.time())", "0.0\n", tags=["nbval-ignore-output"]),
         printing("import sys\nprint('noise', file=sys.stderr)"),
@@ -70,6 +74,8 @@ NOTEBOOKS = {
     "never_run": [printing("print(1)", executed=False)],
     "wrong_tolerance": [printing("print(1)", "1\n", verify={"rtoll": 0.1})],
     "dead_kernel": [printing("import os\nos._exit(1)"), printing("print(1)", "1\n")],
+    "silent_error": [printing("%load_ext nothing_of_this_name\nprint(1)"), printing("print(1)", "1\n")],
+    "usage_error": [printing("%no_magic_of_this_name\nprint(1)"), printing("print(1)", "1\n")],
     "hidden_error": [printing("1 / 0", tags=["raises-exception", "nbval-skip", "depends-on-data"])],
 }
 
@@ -78,12 +84,13 @@ FAILING = [name for name in NOTEBOOKS if name != "faithful"]
 
 def verify(folder, profile, notebooks):
     """Run the plugin on notebooks, {name: cells}. Returns what it prints."""
-    (folder / "conftest.py").write_text('pytest_plugins = ["verification.plugin"]\n')
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "_toc.yml").write_text("root: index\n")
     kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for name, cells in notebooks.items():
         nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernelspec}), folder / f"{name}.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-rA", "-p", "no:cacheprovider", "--color=no", "."]
-    environment = {**os.environ, "VATTN_PROFILE": profile, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    environment = {**os.environ, "TOY_PROFILE": profile, "COLUMNS": "120"}
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return run.stdout + run.stderr
 
@@ -106,7 +113,7 @@ def failure_of(name, report):
 
 def test_the_header_names_the_profile_and_why(report):
     assert "quick profile" in report
-    assert "$VATTN_PROFILE" in report
+    assert "$TOY_PROFILE" in report
 
 
 def test_what_holds_passes(report):
@@ -140,6 +147,8 @@ def test_the_first_failure_ends_its_chapter(report):
         ("never_run", "never executed"),
         ("wrong_tolerance", "rtoll"),
         ("dead_kernel", "kernel died"),
+        ("silent_error", "nothing_of_this_name"),
+        ("usage_error", "no_magic_of_this_name"),
         ("hidden_error", "ZeroDivisionError"),
     ],
 )

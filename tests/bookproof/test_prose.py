@@ -2,20 +2,15 @@
 
 import nbformat
 import pytest
+from bookproof.__main__ import main
+from bookproof.checks import prose
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-from verification import prose
 
 QUOTATION = """
 | quoted, not measured by us | test top-1 |
 |---|---:|
 | [its log](https://example.org/log) | 43.91 % |
 """
-
-
-@pytest.mark.parametrize("page", prose.pages(), ids=lambda path: path.name)
-def test_no_page_of_the_book_types_a_claim(page):
-    assert prose.problems(page) == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +70,7 @@ def notebook_of(folder, *cells):
     "code",
     [
         'say("It reaches 44.85 %.")',
-        'notebook.say(f"It reaches 44.85 % of {n}.")',
+        'bookproof.say(f"It reaches 44.85 % of {n}.")',
         'figure(fig, "It reaches 44.85 %.", alt)',
         'figure(fig, caption, alt="It " + "reaches 44.85 %.")',
         '%matplotlib inline\nsay("It reaches 44.85 %.")',
@@ -84,7 +79,7 @@ def notebook_of(folder, *cells):
 def test_what_a_cell_says_is_prose_unless_it_is_computed(tmp_path, code):
     (problem,) = prose.problems(notebook_of(tmp_path, new_code_cell(code)))
     assert problem.startswith("mini.ipynb, cell 1: a percentage is typed into prose")
-    assert "notebook.say" in problem
+    assert "bookproof.say" in problem
     computed = new_code_cell('say(f"It reaches {100 * top1:.2f} %, in {seconds} s.")\nx = "44 %"')
     assert prose.problems(notebook_of(tmp_path, computed)) == []
 
@@ -96,10 +91,11 @@ def test_quotations_stand_in_one_table(tmp_path):
     assert "2 tables of quotations; join them" in problem
 
 
-def test_the_command_fails_where_there_is_a_claim(tmp_path, capsys):
-    page = tmp_path / "page.md"
+def test_the_command_fails_where_there_is_a_claim(book, capsys):
+    page = book.root / "page.md"
     page.write_text("It has 7 parameters.\n")
-    assert prose.main([str(page)]) == 1
+    command = ["--root", str(book.root), "check", "--only", "prose", str(page)]
+    assert main(command) == 1
     assert "page.md: a number of parameters" in capsys.readouterr().out
     page.write_text("It has parameters.\n")
-    assert prose.main([str(page)]) == 0
+    assert main(command) == 0

@@ -2,8 +2,8 @@
 
 What is a number in a text: digits that follow neither a letter nor a point, with an optional sign, point, exponent
 and commas between thousands: `0.5`, `.5`, `5e-3`, `361,380`, `12`, `-3`, the 5 of `5 %`, `5s` and `top-5`. A whole
-number has neither decimals nor an exponent. What is text: everything else, also digits within a word (`conv2d_1`, `T_3f2a1`) or
-a version (`3.15.1`). Two numbers in the same place of two texts agree
+number has neither decimals nor an exponent. What is text: everything else, also digits within a word (`conv2d_1`,
+`T_3f2a1`) or a version (`3.15.1`). Two numbers in the same place of two texts agree
 
 - if both are whole: when they read the same;
 - otherwise: when they differ by at most one unit of the last digit, of the one that is printed with more of them, or by

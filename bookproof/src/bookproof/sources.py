@@ -91,10 +91,21 @@ def listings(tree: ast.AST, modules: set[str], book: Book) -> dict[str, str]:
         name = ast.unparse(node.args[0])
         first, _, rest = name.partition(".")
         module, inner = (direct[first], name) if first in direct else (known.get(first, ""), rest)
-        path = module_path(module, book) if module else None
+        path = module_path(home(module, inner.partition(".")[0], book), book) if module else None
         if path:
             found[name] = definition(path, inner)
     return found
+
+
+def home(module: str, name: str, book: Book) -> str:
+    """The module that defines `name`, which `module` may only pass on."""
+    path = module_path(module, book)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path and name else ():
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if name == (alias.asname or alias.name) and module_path(node.module, book):
+                    return home(node.module, alias.name, book)
+    return module
 
 
 def definition(path: Path, name: str) -> str:
