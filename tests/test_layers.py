@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from vattn_utils.maps.gradients import gradient
-from vattn_utils.models import layers, vit
+from vattn_utils.models import inputs, layers, vit
 from vattn_utils.models.eanet import ExternalAttention, double_normalise, softmax_over_tokens
 from vattn_utils.models.patch_convnet import AttentionPooling, SqueezeExcite, TrunkBlock
 
@@ -229,7 +229,7 @@ def test_a_trunk_block_adds_its_scaled_branch(kind, random):
 
 def test_patches_stand_in_reading_order():
     image = np.arange(4 * 6 * 1).reshape(1, 4, 6, 1)
-    patches = np.array(layers.extract_patches(image, 2))[0]
+    patches = np.array(inputs.extract_patches(image, 2))[0]
     assert patches.shape == (6, 4)
     assert patches[0].tolist() == [0, 1, 6, 7]
     assert patches[1].tolist() == [2, 3, 8, 9]
@@ -237,13 +237,13 @@ def test_patches_stand_in_reading_order():
 
 
 def test_preprocessing_normalises_each_channel():
-    layer = layers.Preprocessing(mean=(10, 20, 30), std=(1, 2, 4))
+    layer = inputs.Preprocessing(mean=(10, 20, 30), std=(1, 2, 4))
     image = np.full((1, 2, 2, 3), (11, 24, 22), "uint8")
     assert np.array(layer(image))[0, 0, 0].tolist() == [1, 2, -2]
 
 
 def test_preprocessing_normalises_in_float32_under_mixed_precision():
-    layer = layers.Preprocessing(mean=(0, 0, 0), std=(1, 1, 1), resize_to=4, dtype="mixed_bfloat16")
+    layer = inputs.Preprocessing(mean=(0, 0, 0), std=(1, 1, 1), resize_to=4, dtype="mixed_bfloat16")
     image = np.full((1, 2, 2, 3), 201, "uint8")
     out = layer(image)
     assert str(keras.backend.standardize_dtype(out.dtype)) == "bfloat16"
@@ -251,14 +251,14 @@ def test_preprocessing_normalises_in_float32_under_mixed_precision():
 
 
 def test_sincos_positions_differ_everywhere_and_do_not_train():
-    layer = layers.PositionEmbedding("sincos", (3, 4))
+    layer = inputs.PositionEmbedding("sincos", (3, 4))
     added = np.array(layer(np.zeros((1, 12, 8), "float32")))[0]
     assert layer.trainable_weights == []
     assert len(np.unique(added.round(5), axis=0)) == 12
 
 
 def test_class_token_stands_first(tokens):
-    layer = layers.ClassToken()
+    layer = inputs.ClassToken()
     out = np.array(layer(tokens))
     assert out.shape == (2, 10, 16)
     np.testing.assert_array_equal(out[:, 1:], tokens)
@@ -275,7 +275,7 @@ def test_drop_path_drops_whole_images_in_training_only():
 
 @pytest.mark.parametrize(("convolutions", "filters"), [(1, [8, 16]), (3, [4, 4, 8, 8, 8, 16])])
 def test_the_convolutional_tokenizer_halves_the_image_once_a_stage(random, convolutions, filters):
-    layer = layers.ConvolutionalTokenizer(16, 2, convolutions)
+    layer = inputs.ConvolutionalTokenizer(16, 2, convolutions)
     assert layer(random.normal(size=(2, 8, 12, 3))).shape == (2, 2 * 3, 16)
     assert [weight.shape[-1] for weight in layer.weights if weight.name == "kernel"] == filters
 
@@ -283,10 +283,10 @@ def test_the_convolutional_tokenizer_halves_the_image_once_a_stage(random, convo
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Preprocessing((1, 2, 3), (4, 5, 6), 8),
-        layers.PatchEmbedding(2, 16),
-        layers.ConvolutionalTokenizer(16, 2, 3),
-        layers.PositionEmbedding("learned", (3, 3), 1),
+        inputs.Preprocessing((1, 2, 3), (4, 5, 6), 8),
+        inputs.PatchEmbedding(2, 16),
+        inputs.ConvolutionalTokenizer(16, 2, 3),
+        inputs.PositionEmbedding("learned", (3, 3), 1),
         vit.SelfAttention(2, 8, 0.1),
         layers.MLP(12, 0.1),
         layers.DropPath(0.2),
@@ -307,12 +307,12 @@ def test_a_layer_is_restored_from_its_config(layer):
 
 def test_an_unknown_choice_names_the_choices():
     with pytest.raises(ValueError, match="position='fourier' is not known; use one of 'learned', 'sincos'"):
-        layers.PositionEmbedding("fourier", (2, 2))
+        inputs.PositionEmbedding("fourier", (2, 2))
 
 
 @pytest.mark.parametrize(("pool_size", "offset"), [(3, 1.5), (4, 0.0)])
 def test_a_token_of_four_pixels_looks_at_its_own_patch_if_the_pool_is_centred(pool_size, offset):
-    tokens = layers.ConvolutionalTokenizer(dim=4, pool_size=pool_size)
+    tokens = inputs.ConvolutionalTokenizer(dim=4, pool_size=pool_size)
     tokens.build((None, 32, 32, 3))
     for weight in tokens.weights:  # every pixel counts alike
         weight.assign(np.ones(weight.shape) if len(weight.shape) > 1 else np.zeros(weight.shape))

@@ -11,8 +11,8 @@ from math import ceil, prod
 import keras
 from keras import layers
 
+from vattn_utils.models import inputs, patch_convnet, vit
 from vattn_utils.models import layers as ours
-from vattn_utils.models import patch_convnet, vit
 from vattn_utils.models.eanet import ExternalAttention
 
 
@@ -67,13 +67,13 @@ def _convolved(layer, shape):
 
 
 @multiply_adds.register
-def _(layer: ours.PatchEmbedding, shape):
+def _(layer: inputs.PatchEmbedding, shape):
     """Each pixel belongs to one patch: B * H * W * C * dim."""
     return prod(shape) * layer.dim
 
 
 @multiply_adds.register
-def _(layer: ours.ConvolutionalTokenizer, shape):
+def _(layer: inputs.ConvolutionalTokenizer, shape):
     """Its convolutions, each halving of the image after `convolutions` of them."""
     total = 0
     for index, convolution in enumerate(layer.convolution_layers, start=1):

@@ -12,14 +12,14 @@ import keras
 from keras import layers, ops
 
 from vattn_utils.models.classifier import Classifier, attend
+from vattn_utils.models.inputs import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from vattn_utils.models.layers import (
-    CIFAR_MEAN,
-    CIFAR_STD,
     GELUS,
     MLP,
     Configured,
     DropPath,
-    Preprocessing,
+    LayerScale,
+    PerClassLogits,
     check_choice,
     register,
 )
@@ -65,22 +65,6 @@ class SqueezeExcite(Configured, layers.Layer):
     def call(self, x):
         squeezed = ops.mean(x, axis=(1, 2))  # (B, C)
         return x * self.excite(self.reduce(squeezed))[:, None, None, :]
-
-
-@register
-class LayerScale(Configured, layers.Layer):
-    """Multiply each channel by a learned factor that starts small (Touvron et al. 2021, CaiT, equation 4)."""
-
-    def __init__(self, initial, **kwargs):
-        super().__init__(**kwargs)
-        self.remember(initial=initial)
-
-    def build(self, input_shape):
-        initializer = keras.initializers.Constant(self.initial)
-        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="gamma")
-
-    def call(self, x):
-        return ops.multiply(x, self.gamma)
 
 
 @register
@@ -200,19 +184,6 @@ class AttentionPooling(Configured, layers.Layer):
 
 
 @register
-class PerClassLogits(layers.Layer):
-    """One linear score for each class, read from that class's own vector: `(B, K, dim)` to `(B, K)`."""
-
-    def build(self, input_shape):
-        _, classes, dim = input_shape
-        self.kernel = self.add_weight(shape=(classes, dim), name="kernel")
-        self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")
-
-    def call(self, x):
-        return ops.add(ops.sum(ops.multiply(x, self.kernel), axis=-1), self.bias)
-
-
-@register
 class PatchConvNet(Classifier):
     """A convolutional stem, a trunk of residual blocks at one resolution, attention pooling, a linear head.
 
@@ -280,27 +251,15 @@ class PatchConvNet(Classifier):
         self.attention_layers = [("pooling", 1)] if pooling == "attention" else []
 
         self.preprocessing = Preprocessing(mean, std, resize_to, name="preprocessing")
+        filters = [dim // 2**stage for stage in reversed(range(len(strides)))]
         self.stem = [
-            layers.Conv2D(
-                dim // 2 ** (len(strides) - 1 - stage),
-                3,
-                stride,
-                "same",
-                activation=GELUS[gelu],
-                name=f"stem_{stage}",
-            )
-            for stage, stride in enumerate(strides)
+            layers.Conv2D(count, 3, stride, "same", activation=GELUS[gelu], name=f"stem_{stage}")
+            for stage, (count, stride) in enumerate(zip(filters, strides, strict=True))
         ]
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(1 if share_trunk else depth)]
         self.trunk = [
-            TrunkBlock(
-                block,
-                squeeze_ratio,
-                layer_scale,
-                drop_path * index / max(depth - 1, 1),
-                gelu,
-                name=f"block_{index}",
-            )
-            for index in range(1 if share_trunk else depth)
+            TrunkBlock(block, squeeze_ratio, layer_scale, rate, gelu, name=f"block_{index}")
+            for index, rate in enumerate(rates)
         ]
         self.trunk *= depth if share_trunk else 1
         if pooling == "mean":

@@ -8,29 +8,24 @@ $$z_0 = [x_{class};\, x_p^1 E; \dots; x_p^N E] + E_{pos}, \quad
   z_l = \mathrm{MLP}(\mathrm{LN}(z'_l)) + z'_l, \quad
   y = \mathrm{LN}(z_L^0)$$
 
-What stands around the attention (patches, positions, MLP) is shared with the other models, in `layers`.
+What stands around the attention is shared with the other models, in `inputs` and `layers`.
 """
 
 import keras
 from keras import layers, ops
 
 from vattn_utils.models.classifier import Classifier, attend
-from vattn_utils.models.layers import (
+from vattn_utils.models.inputs import (
     CIFAR_MEAN,
     CIFAR_STD,
-    MLP,
     ClassToken,
-    Configured,
     ConvolutionalTokenizer,
-    DropPath,
     PatchEmbedding,
     PositionEmbedding,
     Preprocessing,
     Registers,
-    SequencePooling,
-    check_choice,
-    register,
 )
+from vattn_utils.models.layers import MLP, Configured, DropPath, SequencePooling, check_choice, register
 
 VARIANTS = {
     # The paper's block, class token and learned positions, at the size of DeiT-Tiny's width and CIFAR's images.
