@@ -1,6 +1,4 @@
 import gc
-import http.server
-import threading
 import tracemalloc
 
 import numpy as np
@@ -8,11 +6,9 @@ import pytest
 from PIL import Image
 
 from tests.test_models import tiny_model
-from vattn_utils.data.pictures import read_picture
 from vattn_utils.maps import attention
 from vattn_utils.maps.attention import AttentionMap, to_image_size
 from vattn_utils.models import eanet, patch_convnet, vit
-from vattn_utils.training.recorder import AttentionRecorder
 
 MODELS = [
     (vit, "book"),
@@ -166,84 +162,6 @@ def test_an_unknown_method_is_refused():
         to_image_size(np.zeros((2, 2)), (4, 4), "cubic")
 
 
-@pytest.fixture
-def photograph(random):
-    return random.integers(0, 256, (20, 30, 3), dtype="uint8")
-
-
-def test_a_picture_is_its_central_square(photograph):
-    picture = read_picture(photograph, 20)
-    assert picture.shape == (1, 20, 20, 3)
-    np.testing.assert_array_equal(picture[0], photograph[:, 5:25])
-
-
-def test_a_path_an_image_an_array_and_an_address_give_the_same_picture(photograph, tmp_path, monkeypatch):
-    Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/photograph.png"
-        sources = (tmp_path / "photograph.png", str(tmp_path / "photograph.png"), Image.fromarray(photograph), address)
-        for source in sources:
-            np.testing.assert_array_equal(read_picture(source, 16), read_picture(photograph, 16))
-        server.shutdown()
-
-
-def test_grey_floats_and_transparency_become_colour(photograph):
-    grey = photograph[..., 0]
-    np.testing.assert_array_equal(read_picture(grey, 20)[0, ..., 1], grey[:, 5:25])
-    np.testing.assert_array_equal(read_picture(photograph / 255.0, 20), read_picture(photograph, 20))
-    clear = np.dstack([photograph, np.zeros((20, 30), "uint8")])
-    assert (read_picture(clear, 20) == 255).all()
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros((4, 4, 2), "uint8"), np.full((4, 4, 3), 2.0), np.full((4, 4, 3), 256), np.full((4, 4), np.nan)]
-)
-def test_what_is_no_picture_is_refused(array):
-    with pytest.raises(ValueError, match="is not known"):
-        read_picture(array, 8)
-
-
-def test_the_recorder_records_before_training_and_after_every_kth_epoch(pictures):
-    model = tiny_model(eanet)
-    recorder = AttentionRecorder(pictures, every=2)
-    recorder.set_model(model)
-    recorder.on_train_begin()
-    for epoch in range(5):
-        recorder.on_epoch_end(epoch)
-    recorded = recorder.recorded()
-    assert recorded["epoch"].tolist() == [0, 2, 4]
-    mixing, pooling = attention.maps(model, pictures)[-2:]
-    np.testing.assert_allclose(recorded["mixing"][0], mixing.weights.mean(axis=1), atol=1e-3)
-    np.testing.assert_allclose(recorded["pooling"][0, :, 0], pooling.weights[:, 0, 0], atol=1e-3)
-
-
-def test_a_resumed_recorder_keeps_what_it_recorded(pictures, tmp_path):
-    model = tiny_model(patch_convnet)
-    for epochs in ([0], [1]):
-        recorder = AttentionRecorder(pictures, path=tmp_path / "attention.npz")
-        recorder.set_model(model)
-        recorder.on_train_begin()
-        for epoch in epochs:
-            recorder.on_epoch_end(epoch)
-    assert recorder.recorded()["epoch"].tolist() == [0, 1, 2]
-    assert recorder.recorded().keys() == {"epoch", "pooling"}
-
-
-def test_recording_every_zero_epochs_is_refused(pictures):
-    with pytest.raises(ValueError, match="every=0 is not possible"):
-        AttentionRecorder(pictures, every=0)
-
-
 def self_layer(weights, grid, prefix_tokens=0):
     return AttentionMap("self", np.asarray(weights), grid, prefix_tokens)
 
@@ -389,28 +307,46 @@ def test_a_head_that_looks_at_itself_looks_nowhere_and_a_flat_one_looks_the_mean
     layer = self_layer(weights, (2, 3))
     places = np.array([(r, c) for r in range(2) for c in range(3)])
     mean = np.mean([np.hypot(*(a - b)) for a in places for b in places])
-    np.testing.assert_allclose(attention.distance(layer, patch_size=4), [[0, 4 * mean]])
+    np.testing.assert_allclose(attention.mean_distance(layer, patch_size=4), [[0, 4 * mean]])
     with pytest.raises(ValueError, match="kind 'pooling' does not go from patch to patch"):
-        attention.distance(AttentionMap("pooling", weights[:, :, :1], (2, 3)))
+        attention.mean_distance(AttentionMap("pooling", weights[:, :, :1], (2, 3)))
 
 
 def test_the_distance_leaves_class_tokens_out(stack):
     patches = stack[0].weights[:, :, 1:, 1:]
     alone = self_layer(patches / patches.sum(axis=-1, keepdims=True), (2, 3))
-    np.testing.assert_allclose(attention.distance(stack[0]), attention.distance(alone))
+    np.testing.assert_allclose(attention.mean_distance(stack[0]), attention.mean_distance(alone))
 
 
 def test_entropy_runs_from_nothing_to_log_n():
     assert attention.entropy(np.array([[0, 1, 0, 0], [0.25] * 4])).tolist() == [0, pytest.approx(np.log(4))]
 
 
-def test_usage_of_slots_sums_to_one_and_finds_the_dead_ones(pictures):
+def test_a_distribution_is_spread_over_one_place_or_over_all():
+    assert attention.spread(np.array([[0, 1, 0, 0], [0.25] * 4])).tolist() == pytest.approx([1, 4])
+
+
+def test_distances_are_those_of_the_patches_centres():
+    found = attention.distances((2, 3), patch_size=4)
+    assert found.shape == (6, 6)
+    assert found[0].tolist() == pytest.approx([0, 4, 8, 4, 4 * 2**0.5, 4 * 5**0.5])
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_usage_of_slots_is_each_head_s_share_over_images_and_tokens(random):
+    weights = random.dirichlet(np.ones(3), (5, 2, 4))
+    usage = attention.slot_usage(AttentionMap("external", weights, (2, 2)))
+    np.testing.assert_allclose(usage[1], weights[:, 1].reshape(20, 3).mean(axis=0))
+    np.testing.assert_allclose(usage.sum(axis=-1), 1)
+
+
+def test_slots_are_drawn_for_external_attention_only(pictures):
     layer = attention.maps(tiny_model(eanet), pictures)[0]
-    np.testing.assert_allclose(attention.slot_usage(layer).sum(axis=-1), 1, atol=1e-5)
-    assert not attention.dead_slots(layer, share=0.01).any()
-    weights = np.zeros((2, 1, 4, 3))
-    weights[..., 0], weights[..., 2] = 0.98, 0.02
-    assert attention.dead_slots(AttentionMap("external", weights, (2, 2))).tolist() == [[False, True, True]]
+    found = attention.slot_pictures(layer, head=1)
+    assert found.shape == (4, 4, 4, 4)
+    np.testing.assert_array_equal(found[2, 3].ravel(), layer.slot_maps[2, 1, 3])
+    with pytest.raises(ValueError, match="kind 'self' has no memory slots"):
+        attention.slot_pictures(attention.maps(tiny_model(vit), pictures)[0])
 
 
 def test_positions_are_like_themselves_and_models_without_learned_ones_are_refused():
@@ -421,18 +357,6 @@ def test_positions_are_like_themselves_and_models_without_learned_ones_are_refus
     for model in (tiny_model(vit, position="sincos"), tiny_model(patch_convnet)):
         with pytest.raises(ValueError, match="has no learned position embedding"):
             attention.position_similarity(model)
-
-
-@pytest.mark.parametrize(
-    ("module", "variant", "edge"), [(vit, "paper", 2), (vit, "book", 3), (patch_convnet, "book", 3)]
-)
-def test_patch_filters_are_directions_of_the_first_kernel_at_right_angles(module, variant, edge):
-    model = tiny_model(module, variant)
-    found = attention.patch_filters(model, count=4)
-    assert found.shape == (4, edge, edge, 3)
-    assert found.reshape(4, -1).max(axis=1) == pytest.approx(1)
-    flat = found.reshape(4, -1) / np.linalg.norm(found.reshape(4, -1), axis=1, keepdims=True)
-    np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-5)
 
 
 def test_with_denominators_of_the_same_image_nothing_changes(pictures):

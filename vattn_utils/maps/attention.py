@@ -1,50 +1,60 @@
-"""What can be read from attention: rollout, relevance, distance, entropy, pictures of slots. NumPy in, NumPy out.
+"""What can be read from attention: rollout, relevance, distances, entropy, pictures of slots. NumPy in, NumPy out.
 
 The attention itself comes from `maps`, whose code stands with the models. Maps that need the model's gradients or its
 answers to altered images are `attribution`'s matter.
 """
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from vattn_utils.models.attention_map import AttentionMap, batches, maps
+from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.layers import check_choice
 
 __all__ = [
     "AttentionMap",
     "batches",
-    "dead_slots",
     "discard",
-    "distance",
+    "distances",
     "entropy",
     "fuse",
     "maps",
-    "patch_filters",
+    "mean_distance",
     "position_similarity",
     "read_out",
     "relevance",
     "rollout",
     "slot_pictures",
     "slot_usage",
+    "spread",
     "to_image_size",
     "winning_slot",
 ]
 
 
-def slot_pictures(attention, head=0):
-    """Slot maps of one head as pictures, `(B, slots, rows, columns)`, each summing to 1: where a slot is read from."""
-    return attention.slot_maps[:, head].reshape(len(attention.slot_maps), -1, *attention.grid)
+def slot_pictures(layer: AttentionMap, head: int = 0) -> np.ndarray:
+    """Slot maps of one head as pictures, `(B, slots, rows, columns)`, each summing to 1: where a slot is read from.
+
+    Raises ValueError for a layer that has no memory slots.
+    """
+    if layer.slot_maps is None:
+        raise ValueError(f"attention of kind {layer.kind!r} has no memory slots; this needs external attention")
+    return layer.slot_maps[:, head].reshape(len(layer.slot_maps), -1, *layer.grid)
 
 
-def winning_slot(attention):
+def winning_slot(layer: AttentionMap) -> np.ndarray:
     """For each token the slot that gets most of its attention, heads averaged: integers `(B, rows, columns)`.
 
     A soft segmentation: tokens with the same winner read the same memory.
     """
-    return attention.weights.mean(axis=1).argmax(axis=-1).reshape(-1, *attention.grid)
+    return layer.weights.mean(axis=1).argmax(axis=-1).reshape(-1, *layer.grid)
 
 
-def fuse(weights, fusion="mean"):
+def fuse(weights: np.ndarray, fusion: str = "mean") -> np.ndarray:
     """One matrix for all heads: `(B, heads, queries, keys)` to `(B, queries, keys)`.
 
     Args:
@@ -54,7 +64,7 @@ def fuse(weights, fusion="mean"):
     return getattr(np, fusion)(weights, axis=1)
 
 
-def discard(weights, ratio, per="image", prefix_tokens=0):
+def discard(weights: np.ndarray, ratio: float, per: str = "image", prefix_tokens: int = 0) -> np.ndarray:
     """Set the lowest share of the attention to zero, in every image by itself.
 
     Args:
@@ -76,13 +86,22 @@ def discard(weights, ratio, per="image", prefix_tokens=0):
     return np.concatenate([weights[..., :prefix_tokens], kept.reshape(places.shape)], axis=-1)
 
 
-def rollout(layers, start=0, residual=0.5, fusion="mean", ratio=0.0, per="image", gradients=None):
+def rollout(
+    layers: Sequence[AttentionMap],
+    start: int = 0,
+    residual: float = 0.5,
+    fusion: str = "mean",
+    ratio: float = 0.0,
+    per: str = "image",
+    gradients: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
     """Attention followed through the layers: how much of each token's value comes from each first token.
 
     Each layer's matrix is mixed with the identity, which stands for the residual connection, its rows are divided by
     their sums, and the matrices are multiplied (Abnar and Zuidema 2020, section 3). It sees attention only, neither
     values nor MLPs, and knows no class, unless it is given gradients: then a layer's matrix is the mean over its
-    heads of (gradient * attention)+ (Chefer et al. 2021a, equation 13).
+    heads of (gradient * attention)+. That is ours, after Chefer et al. 2021a (equation 13), who multiply the gradient
+    by a relevance instead of the attention and do not divide rows.
 
     Args:
         layers: what `maps` returns; the "self" layers among them are used.
@@ -95,35 +114,40 @@ def rollout(layers, start=0, residual=0.5, fusion="mean", ratio=0.0, per="image"
     """
     if not 0 <= residual <= 1:
         raise ValueError(f"residual={residual} is not a share; use 0 to 1")
-    joint = None
-    for layer, gradient in _self_attention(layers, gradients, start):
+    found = _self_attention(layers, gradients, start)
+    identity = joint = _identity(found)
+    for layer, gradient in found:
         if gradient is None:
             matrix = fuse(layer.weights, fusion)
         else:
             matrix = np.maximum(gradient * layer.weights, 0).mean(axis=1)
         matrix = discard(matrix, ratio, per, layer.prefix_tokens)
-        identity = np.eye(matrix.shape[-1], dtype=matrix.dtype)
         total = matrix.sum(axis=-1, keepdims=True)
         # Where nothing is left of a row, its token keeps itself.
         matrix = np.where(total > 0, matrix / np.where(total > 0, total, 1), identity)
         matrix = residual * identity + (1 - residual) * matrix
-        joint = matrix if joint is None else matrix @ joint
+        joint = matrix @ joint
     return joint
 
 
-def relevance(layers, gradients):
+def relevance(layers: Sequence[AttentionMap], gradients: Sequence[np.ndarray]) -> np.ndarray:
     """Chefer's rule: R starts as the identity, and each layer adds mean over heads of (gradient * attention)+ R.
 
     (Chefer et al. 2021b, *Generic Attention-model Explainability*, equations 5 and 6.) Nothing is normalised: what
     counts is the order within a row. Arguments and result as in `rollout`.
     """
-    joint = None
-    for layer, gradient in _self_attention(layers, gradients):
+    found = _self_attention(layers, gradients)
+    joint = _identity(found)
+    for layer, gradient in found:
         matrix = np.maximum(gradient * layer.weights, 0).mean(axis=1)
-        if joint is None:
-            joint = np.broadcast_to(np.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape)
         joint = joint + matrix @ joint
     return joint
+
+
+def _identity(found):
+    """What each token is to itself before the first layer, `(T, T)`."""
+    weights = found[0][0].weights
+    return np.eye(weights.shape[-1], dtype=weights.dtype)
 
 
 def _self_attention(layers, gradients=None, start=0):
@@ -138,7 +162,9 @@ def _self_attention(layers, gradients=None, start=0):
     return found[start:]
 
 
-def read_out(matrix, layers, row=None, pooling=None):
+def read_out(
+    matrix: np.ndarray, layers: Sequence[AttentionMap], row: str | None = None, pooling: np.ndarray | None = None
+) -> np.ndarray:
     """The row of a token-to-token matrix that the answer was read from, as a map `(B, rows, columns)`.
 
     Args:
@@ -163,72 +189,55 @@ def read_out(matrix, layers, row=None, pooling=None):
     return found.reshape(-1, *grid)
 
 
-def distance(layer, patch_size=1):
-    """How far each head looks on average, `(B, heads)`: in pixels, or in patches with patch_size=1.
+def distances(grid: tuple[int, int], patch_size: float = 1) -> np.ndarray:
+    """How far the centres of any two patches lie apart, `(N, N)`: in pixels, or in patches with patch_size=1."""
+    places = np.stack(np.divmod(np.arange(grid[0] * grid[1]), grid[1]), axis=-1)
+    return patch_size * np.linalg.norm(places[:, None] - places[None], axis=-1)
 
-    The distances between the centres of a patch and of those that it attends to, weighted by its attention (Raghu et
-    al. 2021, section 4; ViT, appendix D.7). Class tokens have no place: rows are renormalised without them.
+
+def mean_distance(layer: AttentionMap, patch_size: float = 1) -> np.ndarray:
+    """How far each head looks on average, `(B, heads)`, in the unit of `distances`.
+
+    The distances between a patch and those that it attends to, weighted by its attention (Raghu et al. 2021, section 4;
+    ViT, appendix D.7). Class tokens have no place: rows are divided by their sums without them. Raises ValueError for
+    attention that does not lead from patch to patch.
     """
     if layer.kind != "self":
         raise ValueError(f"attention of kind {layer.kind!r} does not go from patch to patch; this needs self-attention")
     weights = layer.patches().reshape(*layer.weights.shape[:3], -1)[:, :, layer.prefix_tokens :]
-    places = np.stack(np.divmod(np.arange(weights.shape[-1]), layer.grid[1]), axis=-1)
-    apart = patch_size * np.linalg.norm(places[:, None] - places[None], axis=-1)  # (N, N)
-    return np.einsum("bhqk,qk->bh", weights, apart) / len(places)
+    return np.einsum("bhqk,qk->bh", weights, distances(layer.grid, patch_size)) / weights.shape[2]
 
 
-def entropy(weights):
+def entropy(weights: np.ndarray) -> np.ndarray:
     """Entropy of each distribution along the last axis, in nats: 0 if it has one place, log n if it is flat over n."""
     positive = np.where(weights > 0, weights, 1)
     return -(weights * np.log(positive)).sum(axis=-1)
 
 
-def slot_usage(layer):
+def spread(weights: np.ndarray) -> np.ndarray:
+    """Over how many places each distribution along the last axis is spread, softly: exp of its entropy, 1 to n."""
+    return np.exp(entropy(weights))
+
+
+def slot_usage(layer: AttentionMap) -> np.ndarray:
     """Share of a layer's attention that each memory slot gets, `(heads, S)`, each head's summing to 1."""
     return layer.weights.mean(axis=(0, 2))
 
 
-def dead_slots(layer, share=0.1):
-    """Which slots nothing is read from, bool `(heads, S)`: those with less than `share` of an equal share, 1 / S."""
-    usage = slot_usage(layer)
-    return usage < share / usage.shape[-1]
-
-
-def position_similarity(model):
+def position_similarity(model: Classifier) -> np.ndarray:
     """Cosine between the learned position embeddings of all patches, `(N, rows, columns)`, -1 to 1 (ViT, figure 7).
 
     Raises ValueError for a model without learned positions.
     """
-    positions = getattr(model, "positions", None)
-    if getattr(positions, "kind", None) != "learned":
+    embedding = getattr(getattr(model, "positions", None), "embedding", None)
+    if embedding is None:
         raise ValueError(f"{model.name} has no learned position embedding; build it with position='learned'")
-    vectors = ops.convert_to_numpy(positions.embedding)[positions.prefix_tokens :]
+    vectors = ops.convert_to_numpy(embedding)[-prod(model.grid) :]  # class tokens stand in front
     vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors @ vectors.T).reshape(-1, *model.grid)
 
 
-def patch_filters(model, count=16):
-    """The main directions of the patch embedding as pictures, `(count, P, P, 3)`, strongest first (ViT, figure 7).
-
-    For a convolutional tokenizer or stem these are of its first convolution's kernels. Each is signed, with its
-    largest value 1; the sign as a whole means nothing.
-    """
-    tokens = getattr(model, "tokens", None)
-    if hasattr(tokens, "projection"):
-        kernel = ops.convert_to_numpy(tokens.projection.kernel)
-        edge = tokens.patch_size
-    else:
-        first = tokens.convolution_layers[0] if tokens is not None else model.stem[0]
-        kernel = ops.convert_to_numpy(first.kernel)
-        edge = kernel.shape[0]
-    kernel = kernel.reshape(edge * edge * 3, -1)
-    directions = np.linalg.svd(kernel, full_matrices=False)[0].T[:count]
-    # The largest value of each is made positive, so that the same weights give the same pictures everywhere.
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
-    return (directions / largest).reshape(-1, edge, edge, 3)
-
-
-def to_image_size(values, size, method="bilinear"):
+def to_image_size(values: ArrayLike, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
     """Enlarge maps on a token grid to the pixels that the tokens cover.
 
     Args:
@@ -240,17 +249,17 @@ def to_image_size(values, size, method="bilinear"):
     Returns `(..., height, width)`, float for "bilinear".
     """
     check_choice("method", method, ("nearest", "bilinear"))
-    values = np.asarray(values)
+    enlarged = np.asarray(values)
     for axis, length in ((-2, size[0]), (-1, size[1])):
-        tokens = values.shape[axis]
+        tokens = enlarged.shape[axis]
         # The centre of each pixel, in units of tokens, counted from the first token's centre.
         place = (np.arange(length) + 0.5) * tokens / length - 0.5
         if method == "nearest":
-            values = np.take(values, np.rint(np.clip(place, 0, tokens - 1)).astype(int), axis)
+            enlarged = np.take(enlarged, np.rint(np.clip(place, 0, tokens - 1)).astype(int), axis)
             continue
         low = np.clip(np.floor(place).astype(int), 0, tokens - 1)
         high = np.clip(low + 1, 0, tokens - 1)
         share = np.clip(place - low, 0, 1)
         share = share[:, None] if axis == -2 else share
-        values = np.take(values, low, axis) * (1 - share) + np.take(values, high, axis) * share
-    return values
+        enlarged = np.take(enlarged, low, axis) * (1 - share) + np.take(enlarged, high, axis) * share
+    return enlarged

@@ -5,28 +5,35 @@ the model's tokens, higher where there is more for `labels`. `METHODS` names the
 defined for a model. Whether such a map is right is `faithfulness`' question.
 """
 
+import keras
 import numpy as np
+import scipy.ndimage
 from keras import ops
+from numpy.typing import ArrayLike
 
 from vattn_utils.data import check_images
 from vattn_utils.maps import attention
+from vattn_utils.maps.attention import AttentionMap
 from vattn_utils.maps.gradients import gradient
+from vattn_utils.models.classifier import Classifier
 
 BATCH = 128  # images in the model at once
 
 
-def logits(model, images, batch_size=256):
+def logits(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """The model's logits for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`."""
     starts = range(0, len(images), batch_size)
     return np.concatenate([model.predict_on_batch(images[start : start + batch_size]) for start in starts])
 
 
-def probabilities(model, images, batch_size=256):
+def probabilities(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """The model's probabilities for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`."""
     return ops.convert_to_numpy(ops.softmax(logits(model, images, batch_size)))
 
 
-def attention_gradients(model, images, labels, batch_size=BATCH):
+def attention_gradients(
+    model: Classifier, images: np.ndarray, labels: ArrayLike, batch_size: int = BATCH
+) -> tuple[list[AttentionMap], list[np.ndarray]]:
     """The attention of every layer, and the gradient of each image's logit with respect to it.
 
     Args:
@@ -50,8 +57,14 @@ def attention_gradients(model, images, labels, batch_size=BATCH):
     ]
 
 
-def input_gradients(model, images, labels, batch_size=BATCH):
-    """Gradient of each image's logit with respect to its pixels, `(B, H, W, 3)`, per unit of 0 to 255."""
+def input_gradients(model: keras.Model, images: np.ndarray, labels: ArrayLike, batch_size: int = BATCH) -> np.ndarray:
+    """Gradient of each image's logit with respect to its pixels, `(B, H, W, 3)`, per unit of 0 to 255.
+
+    Args:
+        images: `(B, H, W, 3)`, 0 to 255.
+        labels: integers `(B,)`: whose logit.
+        batch_size: images in the model at once.
+    """
     return np.concatenate(
         [
             gradient(lambda x, y=classes: _sum_logits(model(x), y), [part])[0]
@@ -60,13 +73,21 @@ def input_gradients(model, images, labels, batch_size=BATCH):
     )
 
 
-def integrated_gradients(model, images, labels, baseline=None, steps=32, batch_size=BATCH):
+def integrated_gradients(
+    model: Classifier,
+    images: np.ndarray,
+    labels: ArrayLike,
+    baseline: ArrayLike | None = None,
+    steps: int = 32,
+    batch_size: int = BATCH,
+) -> np.ndarray:
     """Gradients averaged on the way from a baseline to the image, times that way, `(B, H, W, 3)` (Sundararajan 2017).
 
     Equation 3, by the midpoint rule: with enough steps an image's values sum to what its logit gains over the
     baseline's.
 
     Args:
+        images, labels, batch_size: of `input_gradients`.
         baseline: an image `(H, W, 3)` or a colour; None means the mean colour that the model subtracts.
         steps: points on the way.
     """
@@ -81,10 +102,12 @@ def integrated_gradients(model, images, labels, baseline=None, steps=32, batch_s
     return np.concatenate(found)
 
 
-def to_grid(values, grid):
-    """Pixel values `(B, H, W)` or `(B, H, W, C)` summed over what each token covers, `(B, rows, columns)`.
+def to_grid(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Pixel values summed over what each token covers, `(B, rows, columns)`.
 
-    A pixel on the border between two tokens is shared between them.
+    Args:
+        values: `(B, H, W)` or `(B, H, W, C)`; channels are summed too.
+        grid: (rows, columns) of the tokens. A pixel on the border between two of them is shared between them.
     """
     values = values.sum(axis=-1) if values.ndim == 4 else values
     down, across = (_cover(tokens, length) for tokens, length in zip(grid, values.shape[1:], strict=True))
@@ -102,58 +125,60 @@ def _cover(tokens, length):
 # Maps that ignore the model, or the image too: what any method must beat.
 
 
-def random(model, images, labels, seed=0):
+def random(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Noise."""
     return np.random.default_rng(seed).random((len(images), *model.grid), "float32")
 
 
-def centre(model, images, labels, seed=0):
+def centre(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """A Gaussian in the middle of the image, a quarter of it wide: where photographers put things."""
     rows, columns = (np.linspace(-2, 2, length) ** 2 for length in model.grid)
     return np.broadcast_to(np.exp(-(rows[:, None] + columns) / 2).astype("float32"), (len(images), *model.grid))
 
 
-def edges(model, images, labels, seed=0):
+def edges(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Strength of edges: Sobel's filter on the grey image."""
-    grey = np.pad(np.asarray(images, "float32").mean(axis=-1), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    smooth_rows = grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]
-    smooth_columns = grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]
-    across = smooth_rows[:, :, 2:] - smooth_rows[:, :, :-2]
-    down = smooth_columns[:, 2:] - smooth_columns[:, :-2]
+    grey = np.asarray(images, "float32").mean(axis=-1)
+    down, across = (np.stack([scipy.ndimage.sobel(image, axis, mode="nearest") for image in grey]) for axis in (0, 1))
     return to_grid(np.hypot(across, down), model.grid)
 
 
 # Maps of attention. They know no class, except where gradients weigh them.
 
 
-def raw_attention(model, images, labels, seed=0):
+def raw_attention(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The last self-attention, heads averaged, read where the answer is read."""
     layers = attention.maps(model, images, BATCH)
     deepest = [layer for layer in layers if layer.kind == "self"][-1]
     return attention.read_out(attention.fuse(deepest.weights), layers)
 
 
-def pooling(model, images, labels, seed=0):
+def pooling(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The weights of the pooling, each image's own class's where it has one query a class."""
     last = attention.maps(model, images, BATCH)[-1]
     return _own_query(last.patches().mean(axis=1), labels)
 
 
-def rollout(model, images, labels, seed=0):
+def rollout(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Attention rollout, read where the answer is read. See `attention.rollout`."""
     layers = attention.maps(model, images, BATCH)
     return attention.read_out(attention.rollout(layers), layers)
 
 
-def gradient_rollout(model, images, labels, seed=0):
-    """Rollout of attention weighted by its positive gradients. See `attention.rollout`."""
+def gradient_rollout(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
+    """Rollout of attention weighted by its positive gradients; this combination is ours. See `attention.rollout`.
+
+    Chefer et al. 2021a (equation 13) multiply the gradient by a *relevance* that was propagated through the whole
+    network, and do not divide rows. Here it is multiplied by the attention, and each row is divided by its sum.
+    """
     layers, gradients = attention_gradients(model, images, labels)
     return attention.read_out(attention.rollout(layers, gradients=gradients), layers)
 
 
-def evidence(model, images, labels, seed=0):
+def evidence(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The class's evidence: Chefer's rule through all self-attention, and (gradient * attention)+ at the pooling.
 
+    The rule is `attention.relevance` (Chefer et al. 2021b); to read it by the pooling's own part is ours.
     Where nothing leads from token to token (EANet, PatchConvNet), the pooling's part is all of it.
     """
     layers, gradients = attention_gradients(model, images, labels)
@@ -161,7 +186,7 @@ def evidence(model, images, labels, seed=0):
     if last.kind == "pooling":
         weights = np.maximum(gradients[-1] * last.weights, 0)[..., last.prefix_tokens :].mean(axis=1)
         read = _own_query(weights, labels)
-    if any(layer.kind == "self" for layer in layers):
+    if read is None or any(layer.kind == "self" for layer in layers):
         return attention.read_out(attention.relevance(layers, gradients), layers, pooling=read)
     return read.reshape(-1, *model.grid)
 
@@ -169,23 +194,23 @@ def evidence(model, images, labels, seed=0):
 # Maps of any model's gradients, and of what it answers when a patch is gone.
 
 
-def input_gradient(model, images, labels, seed=0):
+def input_gradient(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Size of the gradient at each patch's pixels (Simonyan et al. 2014, section 3)."""
     return to_grid(np.abs(input_gradients(model, images, labels)), model.grid)
 
 
-def gradient_times_input(model, images, labels, seed=0):
+def gradient_times_input(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Gradient times what the pixel is above the model's mean, summed over each patch."""
     above = np.asarray(images, "float32") - np.asarray(model.mean, "float32")
     return to_grid(input_gradients(model, images, labels) * above, model.grid)
 
 
-def path_gradient(model, images, labels, seed=0):
+def path_gradient(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Integrated gradients, summed over each patch. See `integrated_gradients`."""
     return to_grid(integrated_gradients(model, images, labels), model.grid)
 
 
-def grad_cam(model, images, labels, seed=0):
+def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Grad-CAM on the last block's tokens (Selvaraju et al. 2017, equations 1 and 2), class tokens left out.
 
     Where a class token answers, nobody reads the patches that the last block gives: there those that it takes are used.
@@ -206,9 +231,10 @@ def grad_cam(model, images, labels, seed=0):
     return np.concatenate(found).reshape(-1, *model.grid)
 
 
-def occlusion(model, images, labels, seed=0):
+def occlusion(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """What the class's logit loses when a patch has the images' mean colour (Zeiler and Fergus 2014, section 4.2)."""
     images, found = np.asarray(images, "float32"), []
+    labels = np.asarray(labels)
     down, across = (_cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
     holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
     colour, before = images.mean(axis=(0, 1, 2)), logits(model, images)[np.arange(len(images)), labels]
@@ -236,7 +262,7 @@ METHODS = {
 }
 
 
-def methods(model):
+def methods(model: Classifier) -> list[str]:
     """The names in `METHODS` that are defined for `model`, in order."""
     kinds = [kind for kind, _ in model.attention_layers]
     missing = set()

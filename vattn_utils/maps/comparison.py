@@ -1,18 +1,22 @@
 """Methods against measures, on one model: which maps can be trusted, how far, and against what chance.
 
-`relevance` makes the maps and `faithfulness` judges them; here they meet, image by image, so that two methods can be
-compared on the same images.
+`attribution` makes the maps; `faithfulness`, `localisation` and `sanity` judge them. Here they meet, image by image, so
+that two methods can be compared on the same images.
 """
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vattn_utils import data
-from vattn_utils.maps import attribution, faithfulness
+from vattn_utils.maps import attribution, faithfulness, localisation, sanity
 from vattn_utils.maps.attention import to_image_size
+from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.layers import check_choice
+from vattn_utils.statistics import bootstrap, spearman
 from vattn_utils.training import records
 
 FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
@@ -27,10 +31,10 @@ class Comparison:
     chance: method -> measure -> what a map that knows nothing gets; a measure without such a number is missing.
     """
 
-    values: dict
-    chance: dict
+    values: dict[str, dict[str, np.ndarray]]
+    chance: dict[str, dict[str, float]]
 
-    def lines(self, seed=0):
+    def lines(self, seed: int = 0) -> list[str]:
         """The table as Markdown lines: means over the images, each with the half-width of its 95 % interval.
 
         A measure's chance level stands in the last row, or, where it differs from method to method, in brackets.
@@ -49,12 +53,20 @@ class Comparison:
         ]
         return [*lines, f"| *chance* | {' | '.join(common)} |"]
 
-    def better(self, one, other, measure, seed=0):
+    def better(self, one: str, other: str, measure: str, seed: int = 0) -> tuple[float, float, float]:
         """By how much method `one` exceeds `other` on `measure`, paired over the images: (mean, low, high)."""
-        return faithfulness.bootstrap(self.values[one][measure] - self.values[other][measure], seed)
+        return bootstrap(self.values[one][measure] - self.values[other][measure], seed)
 
 
-def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
+def compare(
+    model: Classifier,
+    images: np.ndarray,
+    labels: ArrayLike,
+    masks: np.ndarray | None = None,
+    mosaics: int = 0,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Comparison:
     """Judge maps of `model` by removal of patches, against masks or mosaics, and under another label or other weights.
 
     Args:
@@ -66,7 +78,7 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
         seed: of everything drawn at random.
 
     Returns a `Comparison`. Its measures: deletion, insertion, difference (mean fill); blur, linear (the difference
-    with that fill); the five of `faithfulness.MEASURES` against masks; grid pointing; and two rank correlations of a
+    with that fill); the five of `localisation.MEASURES` against masks; grid pointing; and two rank correlations of a
     map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
     drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
     """
@@ -76,7 +88,8 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
     others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
     few = slice(SANITY)
     scenes = _scenes(images, labels, probabilities, mosaics, seed) if mosaics else None
-    values, chance = {name: {} for name in names}, {name: {} for name in names}
+    values: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
+    chance: dict[str, dict[str, float]] = {name: {} for name in names}
     for name in names:
         method = attribution.METHODS[name]
         maps = method(model, images, labels, seed)
@@ -84,21 +97,21 @@ def compare(model, images, labels, masks=None, mosaics=0, names=None, seed=0):
         chance[name] |= {"difference": 0.0, "blur": 0.0, "linear": 0.0}
         if masks is not None:
             large = to_image_size(maps, masks.shape[1:])
-            for measure, judge in faithfulness.MEASURES.items():
+            for measure, judge in localisation.MEASURES.items():
                 values[name][measure.replace("_", " ")] = judge(large, masks)
-                chance[name][measure.replace("_", " ")] = faithfulness.chance(judge, large, masks).mean()
+                chance[name][measure.replace("_", " ")] = localisation.chance(judge, large, masks).mean()
         if scenes:
             pictures, targets, cells = scenes
-            values[name]["grid pointing"] = faithfulness.grid_pointing(method(model, pictures, targets, seed), cells)
+            values[name]["grid pointing"] = localisation.grid_pointing(method(model, pictures, targets, seed), cells)
             chance[name]["grid pointing"] = 0.25
         again = method(model, images[few], others[few], seed)
-        values[name]["other label"] = faithfulness.spearman(maps[few], again)
+        values[name]["other label"] = spearman(maps[few], again)
         values[name]["new weights"] = maps[few]
-    with faithfulness.kept_weights(model):
-        faithfulness.randomise(model, np.random.default_rng(seed))
+    with sanity.kept_weights(model):
+        sanity.randomise(model, np.random.default_rng(seed))
         for name, found in values.items():
             again = attribution.METHODS[name](model, images[few], labels[few], seed)
-            found["new weights"] = faithfulness.spearman(found["new weights"], again)
+            found["new weights"] = spearman(found["new weights"], again)
     return Comparison(values, chance)
 
 
@@ -118,17 +131,17 @@ def _removals(model, images, labels, maps, seed):
 def _scenes(images, labels, probabilities, number, seed):
     """Mosaics of confident images, and for each the label and the number of one of its cells, drawn at random."""
     own = probabilities[np.arange(len(labels)), labels]
-    pictures, their_labels = faithfulness.mosaics(images, labels, own, number, seed)
+    pictures, their_labels = localisation.mosaics(images, labels, own, number, seed)
     cells = np.random.default_rng(seed).integers(0, 4, number)
     return pictures, their_labels[np.arange(number), cells], cells
 
 
 def _with_interval(values, seed):
-    mean, low, high = faithfulness.bootstrap(values, seed)
+    mean, low, high = bootstrap(values, seed)
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 
-def report(name, images=512, methods=None, seed=0):
+def report(name: str, images: int = 512, methods: Sequence[str] | None = None, seed: int = 0) -> None:
     """Print the table of a recorded run, on the test images of its data.
 
     Args:

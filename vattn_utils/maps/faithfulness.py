@@ -1,32 +1,41 @@
-"""Is a map right? Measures of attention and attribution maps, NumPy in and NumPy out.
+"""Does the model depend on what a map points at? Patches are removed by rank, and the model is asked again.
 
-Two questions are asked here. Does the model depend on what the map points at (`remove_by_rank`)? And does the map
-point at what is there (`pointing`, `mass`, `rank_accuracy`, `roc_auc`, `iou`, against masks)? Each measure has a
-chance level, and `bootstrap` gives an interval over images. Where maps come from is `attention`'s matter.
+NumPy in, NumPy out; the model is a function here. Where maps come from is `attention`'s and `attribution`'s matter,
+whether they point at what is there is `localisation`'s.
 """
 
-import contextlib
 import dataclasses
+from collections.abc import Callable
 
-import keras
 import numpy as np
+import scipy.ndimage
+from numpy.typing import ArrayLike
 
 # Weights of a removed pixel's neighbours in ROAD (Rong et al. 2022, section 4.2).
 DIRECT, DIAGONAL = 1 / 6, 1 / 12
 
 
-def order(maps, seed=0):
-    """Places of each map from the highest value to the lowest, `(B, N)`; equal values in a random order.
+def checked(maps: ArrayLike) -> np.ndarray:
+    """`maps` as floats. Raises ValueError where they are not finite or not `(B, rows, columns)`."""
+    maps = np.asarray(maps, float)
+    if maps.ndim != 3 or not np.isfinite(maps).all():
+        raise ValueError(f"maps of shape {maps.shape} with finite={np.isfinite(maps).all()}; use finite (B, H, W)")
+    return maps
+
+
+def order(maps: ArrayLike, seed: int = 0) -> np.ndarray:
+    """Places of each map from the highest value to the lowest, integers `(B, N)`; equal values in a random order.
 
     Args:
         maps: `(B, rows, columns)`, finite.
         seed: of the order among equals.
     """
-    flat = _checked(maps).reshape(len(maps), -1)
+    maps = checked(maps)
+    flat = maps.reshape(len(maps), -1)
     return np.lexsort((np.random.default_rng(seed).random(flat.shape), -flat))
 
 
-def fill_mean(images, removed):
+def fill_mean(images: ArrayLike, removed: np.ndarray) -> np.ndarray:
     """Replace the `removed` pixels by the mean colour of all `images`: the plainest of the three fills.
 
     Args:
@@ -39,18 +48,27 @@ def fill_mean(images, removed):
     return np.where(removed[..., None], images.mean(axis=(0, 1, 2)), images)
 
 
-def fill_blur(images, removed, sigma=4.0):
-    """Replace the `removed` pixels by those of the blurred image; `sigma` in pixels. See `fill_mean`."""
+def fill_blur(images: ArrayLike, removed: np.ndarray, sigma: float = 4.0) -> np.ndarray:
+    """Replace the `removed` pixels by those of the blurred image, whose border goes on for ever. See `fill_mean`.
+
+    Args:
+        sigma: standard deviation of the Gaussian, in pixels; it ends at three of them.
+    """
     images = np.asarray(images, "float32")
-    return np.where(removed[..., None], blurred(images, sigma), images)
+    blurred = scipy.ndimage.gaussian_filter(images, (0, sigma, sigma, 0), mode="nearest", truncate=3.0)
+    return np.where(removed[..., None], blurred, images)
 
 
-def fill_linear(images, removed, noise=2.5, seed=0):
+def fill_linear(images: ArrayLike, removed: np.ndarray, noise: float = 2.5, seed: int = 0) -> np.ndarray:
     """Replace the `removed` pixels by the weighted mean of their neighbours, removed ones included, plus some noise.
 
     ROAD's noisy linear imputation (Rong et al. 2022, section 4.2): one linear system an image, so that a hole is
-    closed smoothly from its rim and does not betray its shape. See `fill_mean`; noise is a standard deviation in 0 to
-    255 units. An image of which nothing is left is filled with the mean colour of all images.
+    closed smoothly from its rim and does not betray its shape. An image of which nothing is left is filled with the
+    mean colour of all images. See `fill_mean`.
+
+    Args:
+        noise: its standard deviation, in units of 0 to 255.
+        seed: of the noise.
     """
     images, holes = np.asarray(images, "float32"), np.array(removed, bool)
     empty = holes.all(axis=(1, 2))
@@ -92,23 +110,6 @@ def _imputed(images, holes):
     return np.stack(values, axis=1)
 
 
-def blurred(images, sigma):
-    """Images `(B, H, W, C)` after a Gaussian of `sigma` pixels, edges repeated."""
-    down, across = (_gaussian(length, sigma) for length in images.shape[1:3])
-    return np.einsum("yh,bhwc,xw->byxc", down, images, across, optimize=True)
-
-
-def _gaussian(length, sigma):
-    """The blur of a line of pixels as a matrix, `(length, length)`; what lies beyond an end counts as that end."""
-    radius = int(np.ceil(3 * sigma))
-    offsets, pixels = np.arange(-radius, radius + 1), np.arange(length)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    matrix = np.zeros((length, length))
-    for offset, weight in zip(offsets, kernel / kernel.sum(), strict=True):
-        matrix[pixels, np.clip(pixels + offset, 0, length - 1)] += weight
-    return matrix.astype("float32")
-
-
 FILLS = {"mean": fill_mean, "blur": fill_blur, "linear": fill_linear}
 
 
@@ -125,7 +126,7 @@ class Removal:
     most_first: np.ndarray
     least_first: np.ndarray
 
-    def areas(self):
+    def areas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean probability along both curves and their difference, `(B,)` each: deletion, insertion, difference.
 
         A right map has low deletion, high insertion, and a difference above 0, where chance is (Petsiuk et al. 2018,
@@ -138,7 +139,15 @@ class Removal:
         return deletion, insertion, insertion - deletion
 
 
-def remove_by_rank(predict, images, labels, maps, fill="mean", steps=8, seed=0):
+def remove_by_rank(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    labels: np.ndarray,
+    maps: ArrayLike,
+    fill: str = "mean",
+    steps: int = 8,
+    seed: int = 0,
+) -> Removal:
     """Remove patches of `images` in the order of their `maps`, from both ends, and ask the model at every step.
 
     Args:
@@ -154,7 +163,7 @@ def remove_by_rank(predict, images, labels, maps, fill="mean", steps=8, seed=0):
     """
     if fill not in FILLS:
         raise ValueError(f"fill={fill!r} is not known; use one of {', '.join(FILLS)}")
-    maps = _checked(maps)
+    maps = checked(maps)
     height, width = np.shape(images)[1:3]
     if len(maps) != len(images) or height % maps.shape[1] or width % maps.shape[2]:
         raise ValueError(f"maps of shape {maps.shape} do not fit images of shape {np.shape(images)}")
@@ -173,225 +182,3 @@ def remove_by_rank(predict, images, labels, maps, fill="mean", steps=8, seed=0):
         for rank in (ranks, patches - 1 - ranks)
     ]
     return Removal(shares, *curves)
-
-
-def pointing(maps, masks, seed=0):
-    """Whether the highest pixel of each map lies in its mask, 0 or 1, `(B,)` (Zhang et al. 2016, section 4.2).
-
-    Args:
-        maps: `(B, H, W)`, at the size of the image (`attention.to_image_size`).
-        masks: bool `(B, H, W)`, True on the object.
-        seed: chooses among equally high pixels.
-    """
-    maps, masks = _checked(maps, masks)
-    highest = order(maps, seed)[:, :1]
-    return np.take_along_axis(_flat(masks), highest, axis=1)[:, 0].astype(float)
-
-
-def mass(maps, masks):
-    """Share of each map's sum that lies in its mask, 0 to 1, `(B,)`; negative values count as 0. See `pointing`."""
-    maps, masks = _checked(maps, masks)
-    maps = np.maximum(_flat(maps), 0)
-    total = maps.sum(axis=1)
-    return np.where(
-        total > 0, (maps * _flat(masks)).sum(axis=1) / np.where(total > 0, total, 1), _flat(masks).mean(axis=1)
-    )
-
-
-def rank_accuracy(maps, masks, seed=0):
-    """Share of the mask's pixels among as many highest pixels of the map, 0 to 1, `(B,)`. See `pointing`.
-
-    "Relevance rank accuracy" of Arras et al. 2022, equation 5.
-    """
-    maps, masks = _checked(maps, masks)
-    size = _flat(masks).sum(axis=1)
-    in_order = np.take_along_axis(_flat(masks), order(maps, seed), axis=1)
-    return (in_order * (np.arange(in_order.shape[1]) < size[:, None])).sum(axis=1) / size
-
-
-def roc_auc(maps, masks):
-    """Probability that a pixel in the mask is higher than one outside it, ties half, 0 to 1, `(B,)`. See `pointing`."""
-    maps, masks = _checked(maps, masks)
-    ranks, inside = midranks(_flat(maps)), _flat(masks)
-    size = inside.sum(axis=1)
-    above = (ranks * inside).sum(axis=1) - size * (size + 1) / 2
-    return above / (size * (inside.shape[1] - size))
-
-
-def iou(maps, masks, threshold=0.5):
-    """Overlap of the mask with the pixels above `threshold` times the map's highest, over their union, `(B,)`.
-
-    See `pointing`. A flat map lies above its own threshold everywhere: its overlap is the mask's area.
-    """
-    maps, masks = _checked(maps, masks)
-    above, inside = _above(maps, threshold), _flat(masks)
-    return (above & inside).sum(axis=1) / (above | inside).sum(axis=1)
-
-
-def chance(measure, maps, masks, threshold=0.5):
-    """What `measure`, one of this module's five, gives on average for a map that knows nothing of its mask, `(B,)`.
-
-    For all but ROC AUC (one half) and IoU that is the mask's area; for IoU what as many pixels drawn at random
-    overlap, to first order.
-    """
-    maps, masks = _checked(maps, masks)
-    inside = _flat(masks)
-    area = inside.mean(axis=1)
-    if measure is roc_auc:
-        return np.full(len(area), 0.5)
-    if measure is not iou:
-        return area
-    number = _above(maps, threshold).sum(axis=1)
-    return number * area / (number + inside.sum(axis=1) - number * area)
-
-
-MEASURES = {f.__name__: f for f in (pointing, mass, rank_accuracy, roc_auc, iou)}
-
-
-def mosaics(images, labels, probabilities, number, seed=0):
-    """Images of four confident images of four classes each: ground truth without masks (Böhle et al. 2021, GridPG).
-
-    Args:
-        images, labels: `(N, H, W, 3)` and integers `(N,)`.
-        probabilities: of each image's own class, `(N,)`; the more confident half of the images is drawn from.
-        number: how many mosaics.
-        seed: of the draw.
-
-    Returns float32 images `(number, H, W, 3)`, each cell an image at half its size, and the four labels of each,
-    `(number, 4)`, in reading order. Raises ValueError for images of fewer than four classes or of odd size.
-    """
-    images, labels = np.asarray(images, "float32"), np.asarray(labels)
-    height, width = images.shape[1:3]
-    confident = np.argsort(-np.asarray(probabilities), kind="stable")[: max(4, len(labels) // 2)]
-    classes = np.unique(labels[confident])
-    if len(classes) < 4 or height % 2 or width % 2:
-        raise ValueError(f"{len(classes)} classes and {height} x {width} pixels give no mosaic; use 4 and even sizes")
-    halves = images.reshape(len(images), height // 2, 2, width // 2, 2, -1).mean(axis=(2, 4))
-    random = np.random.default_rng(seed)
-    chosen = np.array(
-        [
-            [random.choice(confident[labels[confident] == label]) for label in random.permutation(classes)[:4]]
-            for _ in range(number)
-        ]
-    )
-    cells = halves[chosen]  # (number, 4, H/2, W/2, 3)
-    rows = [np.concatenate([cells[:, 2 * row], cells[:, 2 * row + 1]], axis=2) for row in (0, 1)]
-    return np.concatenate(rows, axis=1), labels[chosen]
-
-
-def grid_pointing(maps, cells):
-    """Share of each map's positive sum that lies in one quarter of the image, 0 to 1, `(B,)`; chance is one quarter.
-
-    Args:
-        maps: `(B, rows, columns)`, even sizes, for the class of one cell of a mosaic.
-        cells: which cell, 0 to 3 in reading order, `(B,)`.
-    """
-    maps = _checked(maps)
-    _, rows, columns = maps.shape
-    of_row = np.repeat([0, 2], rows // 2)[:, None] + np.repeat([0, 1], columns // 2)
-    return mass(maps, of_row == np.asarray(cells)[:, None, None])
-
-
-def spearman(a, b):
-    """Rank correlation of two lists of maps, image by image, -1 to 1, `(B,)`; 0 where one of them is flat.
-
-    Args:
-        a, b: `(B, ...)`, the same shape.
-    """
-    a, b = (midranks(_flat(np.asarray(x, float))) for x in (a, b))
-    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
-    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.where(norm > 0, (a * b).sum(axis=1) / np.where(norm > 0, norm, 1), 0.0)
-
-
-def cascade(model, make_maps, seed=0):
-    """Replace the weights of `model` layer by layer, from the logits down, and compare the maps with the first ones.
-
-    Cascading randomisation (Adebayo et al. 2018, section 3.1): a map that stays as it was does not show what the
-    model has learned.
-
-    Args:
-        model: a Keras model; it has its own weights again afterwards.
-        make_maps: a function without arguments that returns maps `(B, ...)` of `model` as it is.
-        seed: of the drawn weights; see `randomise`.
-
-    Returns a list of (layer name, rank correlation of each image's map with the one before, `(B,)`), first "none".
-    """
-    random, before = np.random.default_rng(seed), make_maps()
-    found = [("none", np.ones(len(before)))]
-    with kept_weights(model):
-        for layer in reversed([layer for layer in model.layers if layer.weights]):
-            randomise(layer, random)
-            found.append((layer.name, spearman(before, make_maps())))
-    return found
-
-
-@contextlib.contextmanager
-def kept_weights(model):
-    """On leaving, `model` has the weights again that it had on entering."""
-    kept = model.get_weights()
-    try:
-        yield
-    finally:
-        model.set_weights(kept)
-
-
-def randomise(layer, random):
-    """Draw each weight array of a layer or model anew, from the normal distribution of its own mean and deviation."""
-    for weight in layer.trainable_weights:
-        value = keras.ops.convert_to_numpy(weight).astype("float32")
-        weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
-
-
-def bootstrap(values, seed=0, draws=2000, level=0.95):
-    """Mean of `values`, `(B,)`, and the interval that it lies in when the images are drawn again: (mean, low, high).
-
-    For two methods on the same images give the differences of their values: the interval is then of the paired
-    difference.
-    """
-    values = np.asarray(values, float)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"values of shape {values.shape} have no interval; give one number an image")
-    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
-
-
-def midranks(values):
-    """Ranks along the last axis of `(B, N)`, from 1; equal values share the mean of their ranks."""
-    places = values.argsort(axis=1)
-    ordered = np.take_along_axis(values, places, axis=1)
-    new = np.concatenate([np.ones((len(values), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
-    group = new.cumsum(axis=1) - 1  # which run of equals each place belongs to
-    group += np.arange(len(values))[:, None] * values.shape[1]
-    sizes = np.bincount(group.ravel(), minlength=values.size)
-    last = sizes.reshape(values.shape).cumsum(axis=1)  # the highest rank of each run
-    middle = (last - (sizes.reshape(values.shape) - 1) / 2).ravel()[group]
-    ranks = np.empty_like(middle)
-    np.put_along_axis(ranks, places, middle, axis=1)
-    return ranks
-
-
-def _above(maps, threshold):
-    flat = _flat(maps)
-    return flat >= threshold * flat.max(axis=1, keepdims=True)
-
-
-def _flat(values):
-    return values.reshape(len(values), -1)
-
-
-def _checked(maps, masks=None):
-    """`maps` as floats, finite and `(B, H, W)`; with `masks` both, of one shape, each mask neither empty nor full."""
-    maps = np.asarray(maps, float)
-    if maps.ndim != 3 or not np.isfinite(maps).all():
-        raise ValueError(f"maps of shape {maps.shape} with finite={np.isfinite(maps).all()}; use finite (B, H, W)")
-    if masks is None:
-        return maps
-    masks = np.asarray(masks, bool)
-    if masks.shape != maps.shape:
-        raise ValueError(f"maps of shape {maps.shape} and masks of shape {masks.shape} differ; enlarge the maps first")
-    sizes = _flat(masks).sum(axis=1)
-    if (sizes == 0).any() or (sizes == masks[0].size).any():
-        raise ValueError(f"mask {int(np.argmax((sizes == 0) | (sizes == masks[0].size)))} is empty or covers the image")
-    return maps, masks

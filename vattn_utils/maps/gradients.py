@@ -1,10 +1,13 @@
 """Derivatives, the one thing that Keras has no word of its own for: the only module that asks which backend runs."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 
-def gradient(function, arrays):
+def gradient(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The gradients of a function of arrays that are computed by Keras, on whatever backend.
 
     Args:

@@ -1,0 +1,40 @@
+"""Attention recorded while a model trains."""
+
+import numpy as np
+import pytest
+
+from tests.test_models import tiny_model
+from vattn_utils.maps import attention
+from vattn_utils.models import eanet, patch_convnet
+from vattn_utils.training.recorder import AttentionRecorder
+
+
+def test_the_recorder_records_before_training_and_after_every_kth_epoch(pictures):
+    model = tiny_model(eanet)
+    recorder = AttentionRecorder(pictures, every=2)
+    recorder.set_model(model)
+    recorder.on_train_begin()
+    for epoch in range(5):
+        recorder.on_epoch_end(epoch)
+    recorded = recorder.recorded()
+    assert recorded["epoch"].tolist() == [0, 2, 4]
+    external, pooling = attention.maps(model, pictures)[-2:]
+    np.testing.assert_allclose(recorded["mixing"][0], external.weights.mean(axis=1), atol=1e-3)
+    np.testing.assert_allclose(recorded["pooling"][0, :, 0], pooling.weights[:, 0, 0], atol=1e-3)
+
+
+def test_a_resumed_recorder_keeps_what_it_recorded(pictures, tmp_path):
+    model = tiny_model(patch_convnet)
+    for epochs in ([0], [1]):
+        recorder = AttentionRecorder(pictures, path=tmp_path / "attention.npz")
+        recorder.set_model(model)
+        recorder.on_train_begin()
+        for epoch in epochs:
+            recorder.on_epoch_end(epoch)
+    assert recorder.recorded()["epoch"].tolist() == [0, 1, 2]
+    assert recorder.recorded().keys() == {"epoch", "pooling"}
+
+
+def test_recording_every_zero_epochs_is_refused(pictures):
+    with pytest.raises(ValueError, match="every=0 is not possible"):
+        AttentionRecorder(pictures, every=0)

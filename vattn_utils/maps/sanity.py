@@ -1,0 +1,48 @@
+"""Does a map show what the model has learned? Weights are drawn anew, and the maps are compared with those before."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from vattn_utils.statistics import spearman
+
+
+def cascade(model: keras.Model, make_maps: Callable[[], np.ndarray], seed: int = 0) -> list[tuple[str, np.ndarray]]:
+    """Replace the weights of `model` layer by layer, from the logits down, and compare the maps with the first ones.
+
+    Cascading randomisation (Adebayo et al. 2018, section 3.1): a map that stays as it was does not show what the
+    model has learned.
+
+    Args:
+        model: a Keras model; it has its own weights again afterwards.
+        make_maps: a function without arguments that returns maps `(B, ...)` of `model` as it is.
+        seed: of the drawn weights; see `randomise`.
+
+    Returns a list of (layer name, rank correlation of each image's map with the one before, `(B,)`), first "none".
+    """
+    random, before = np.random.default_rng(seed), make_maps()
+    found = [("none", np.ones(len(before)))]
+    with kept_weights(model):
+        for layer in reversed([layer for layer in model.layers if layer.weights]):
+            randomise(layer, random)
+            found.append((layer.name, spearman(before, make_maps())))
+    return found
+
+
+@contextlib.contextmanager
+def kept_weights(model: keras.Model) -> Iterator[None]:
+    """On leaving, `model` has the weights again that it had on entering."""
+    kept = model.get_weights()
+    try:
+        yield
+    finally:
+        model.set_weights(kept)
+
+
+def randomise(layer: keras.layers.Layer, random: np.random.Generator) -> None:
+    """Draw each weight array of a layer or model anew, from the normal distribution of its own mean and deviation."""
+    for weight in layer.trainable_weights:
+        value = keras.ops.convert_to_numpy(weight).astype("float32")
+        weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
