@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from typing import Any
 
 from vattn_utils.models import keras_io
 from vattn_utils.models.classifier import Classifier
@@ -11,22 +12,23 @@ from vattn_utils.models.patch_convnet import PatchConvNet
 from vattn_utils.models.vit import ViT
 
 # {model: {variant: (its class, its arguments)}}
-MODELS = {
-    name: {variant: (constructor, arguments) for variant, arguments in constructor.VARIANTS.items()}
-    for name, constructor in {"vit": ViT, "eanet": EANet, "patch_convnet": PatchConvNet}.items()
+_CLASSES: dict[str, type[Classifier]] = {"vit": ViT, "eanet": EANet, "patch_convnet": PatchConvNet}
+MODELS: dict[str, dict[str, tuple[type[Classifier], dict[str, Any]]]] = {
+    name: {variant: (model_class, arguments) for variant, arguments in model_class.VARIANTS.items()}
+    for name, model_class in _CLASSES.items()
 }
 MODELS["vit"]["keras-io"] = keras_io.KerasIOViT, keras_io.VARIANTS["vit"]
 MODELS["eanet"]["keras-io"] = keras_io.KerasIOEANet, keras_io.VARIANTS["eanet"]
 
 
-def constructor(name, variant="book"):
+def constructor(name: str, variant: str = "book") -> tuple[type[Classifier], dict[str, Any]]:
     """The class of the model `name` in `variant`, and the arguments that make it one. Raises ValueError."""
     check_choice("model", name, tuple(MODELS))
     check_choice("variant", variant, tuple(MODELS[name]))
     return MODELS[name][variant]
 
 
-def build(name, variant="book", **overrides):
+def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
     """A built model.
 
     Args:
@@ -50,6 +52,6 @@ def build(name, variant="book", **overrides):
     return model
 
 
-def name_of(model):
+def name_of(model: Classifier) -> str:
     """The name in `MODELS` of a model of the book."""
     return next(name for name, variants in MODELS.items() if type(model) in [c for c, _ in variants.values()])

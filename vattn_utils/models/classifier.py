@@ -1,10 +1,12 @@
 """The contract that the book's models keep: images 0 to 255 in, logits out, attention on request."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from vattn_utils.data import check_images
-from vattn_utils.models.layers import Configured
+from vattn_utils.models.layers import Configured, Tensor, Tensors
 
 
 class Classifier(Configured, keras.Model):
@@ -21,6 +23,7 @@ class Classifier(Configured, keras.Model):
     them is the gradient of the attention.
     """
 
+    VARIANTS: dict[str, dict[str, Any]]
     registers = 0
 
     def call(self, images, training=None, return_attention=False, perturbations=None):
@@ -29,33 +32,37 @@ class Classifier(Configured, keras.Model):
         logits, pooling = self.classify(tokens, return_attention, perturbations)
         return (logits, [*mixing, *pooling]) if return_attention else logits
 
-    def encode(self, images, return_attention=False, perturbations=None):
+    def encode(
+        self, images: Tensor, return_attention: bool = False, perturbations: Tensors | None = None
+    ) -> tuple[Tensor, list]:
         """Images `(B, H, W, 3)`, 0 to 255, to tokens `(B, T, dim)` and the attention of each layer on the way."""
         raise NotImplementedError
 
-    def classify(self, tokens, return_attention=False, perturbations=None):
+    def classify(
+        self, tokens: Tensor, return_attention: bool = False, perturbations: Tensors | None = None
+    ) -> tuple[Tensor, list]:
         """What `encode` gave to logits `(B, num_classes)` and the attention of the pooling, if there is one."""
         raise NotImplementedError
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: tuple | None = None) -> None:
         if input_shape is not None:
             self._check_shape(input_shape)
         self.built = True
         # A symbolic call makes every weight, each under its own name, and computes nothing.
         super().__call__(keras.KerasTensor((None, self.image_size, self.image_size, 3), dtype="float32"))
 
-    def __call__(self, images, *args, **kwargs):
+    def __call__(self, images: Tensor, *args, **kwargs: Any):
         if isinstance(images, np.ndarray):
             check_images(images, self.image_size)
         self._check_shape(images.shape)
         return super().__call__(images, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Tensor, *args, **kwargs: Any):
         if isinstance(x, np.ndarray):
             check_images(x, self.image_size)
         return super().predict(x, *args, **kwargs)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: tuple) -> None:
         expected = (self.image_size, self.image_size, 3)
         if tuple(shape[1:]) != expected:
             raise ValueError(
@@ -64,7 +71,9 @@ class Classifier(Configured, keras.Model):
             )
 
 
-def attend(layer, x, return_attention=False, perturbation=None):
+def attend(
+    layer: keras.layers.Layer, x: Tensor, return_attention: bool = False, perturbation: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """What `layer` makes of `x` and its attention, or None in its place where nobody asked."""
     found = layer(x, return_attention=return_attention, perturbation=perturbation)
     return found if return_attention else (found, None)

@@ -10,9 +10,12 @@ slot, and then each token's row is divided by its sum over the *slots*. Tokens t
 only: in the denominator of that softmax.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import layers, ops
 
-from vattn_utils.models.layers import Configured, check_choice, register
+from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 from vattn_utils.models.vit import ViT
 
 VARIANTS = {
@@ -58,7 +61,7 @@ class ExternalAttention(Configured, layers.Layer):
         self.remember(heads=heads, memory_slots=memory_slots, coefficient=coefficient, dropout=dropout, mixing=mixing)
         self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
         if dim % self.heads:
             raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple of {self.heads}")
@@ -82,7 +85,7 @@ class ExternalAttention(Configured, layers.Layer):
         x = self.read_memory(self.attention_dropout(attention))  # A M_v W_o: (B, N, dim)
         return (x, slot_maps) if return_attention else x
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """X W_q M_k and the biases, `(B, N, heads, S)`."""
         if self.folded:
             kernel, bias = self._folded_query()
@@ -91,7 +94,7 @@ class ExternalAttention(Configured, layers.Layer):
         query = ops.reshape(query, (-1, x.shape[1], self.inner_heads, self.head_dim))  # (B, N, heads, d)
         return ops.matmul(query, self.memory_key) + self.memory_key_bias
 
-    def read_memory(self, attention):
+    def read_memory(self, attention: Tensor) -> Tensor:
         """A M_v W_o and the biases, `(B, N, dim)`."""
         tokens = attention.shape[1]
         if self.folded:
@@ -102,7 +105,7 @@ class ExternalAttention(Configured, layers.Layer):
         return ops.matmul(x, self.output_kernel) + self.output_bias
 
     @property
-    def folded(self):
+    def folded(self) -> bool:
         """Whether W_q M_k and M_v W_o are multiplied out first: where that saves multiply-adds per token and head."""
         dim, width, slots = self.output_bias.shape[0], self.head_dim, self.memory_slots
         return dim * slots < dim * width + width * slots
@@ -122,7 +125,7 @@ class ExternalAttention(Configured, layers.Layer):
         return ops.reshape(kernel, (self.inner_heads * self.memory_slots, -1)), bias
 
 
-def softmax_over_tokens(logits):
+def softmax_over_tokens(logits: Tensor) -> Tensor:
     """Slot maps from `(B, N, heads, S)`: each slot's sum to 1 over the tokens (equation 8).
 
     Written out, since TensorFlow's softmax over an inner axis transposes twice; a product with the reciprocal has a
@@ -132,7 +135,7 @@ def softmax_over_tokens(logits):
     return powers * (1 / ops.sum(powers, axis=1, keepdims=True))
 
 
-def double_normalise(slot_maps):
+def double_normalise(slot_maps: Tensor) -> Tensor:
     """Attention A from slot maps, both `(..., S)`: each token's row divided by its sum over the slots (equation 9)."""
     return slot_maps * (1 / (ops.sum(slot_maps, axis=-1, keepdims=True) + 1e-9))
 
@@ -151,23 +154,23 @@ class EANet(ViT):
 
     def __init__(
         self,
-        num_classes,
-        attention="external",
-        memory_slots=64,
-        coefficient=1,
-        mixing=True,
-        name="eanet",
-        **kwargs,
+        num_classes: int,
+        attention: str = "external",
+        memory_slots: int = 64,
+        coefficient: int = 1,
+        mixing: bool = True,
+        name: str = "eanet",
+        **kwargs: Any,
     ):
         check_choice("attention", attention, ("external", "self"))
         self.remember(attention=attention, memory_slots=memory_slots, coefficient=coefficient, mixing=mixing)
         super().__init__(num_classes, name=name, **kwargs)
 
     @property
-    def attention_kind(self):
+    def attention_kind(self) -> str:
         return self.attention
 
-    def make_attention(self):
+    def make_attention(self) -> layers.Layer:
         if self.attention == "self":
             return super().make_attention()
         return ExternalAttention(
@@ -175,7 +178,7 @@ class EANet(ViT):
         )
 
 
-def freeze_denominators(model, images, batch_size=256):
+def freeze_denominators(model: EANet, images: Tensor, batch_size: int = 256) -> Callable[[Tensor], Tensor]:
     """What an EANet computes once its tokens no longer meet: the ablation of the one place where they do.
 
     The denominator of each softmax over the tokens is replaced, for each layer, head and slot, by its geometric mean

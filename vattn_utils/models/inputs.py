@@ -1,9 +1,11 @@
 """From images to the first tokens: normalisation, patches, positions, class token and registers."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
-from vattn_utils.models.layers import Configured, check_choice, register
+from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 
 # Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
 # when it is not given the statistics of its own data (`Dataset.statistics()`).
@@ -42,19 +44,19 @@ class PatchEmbedding(Configured, layers.Layer):
     Takes `(B, H, W, C)`; returns `(B, H/P * W/P, dim)`, the patches in reading order.
     """
 
-    def __init__(self, patch_size, dim, **kwargs):
+    def __init__(self, patch_size: int, dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(patch_size=patch_size, dim=dim)
         self.projection = layers.Dense(dim, dtype=self.dtype_policy, name="projection")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.projection.build((None, None, self.patch_size**2 * input_shape[-1]))
 
     def call(self, images):
         return self.projection(extract_patches(images, self.patch_size))
 
 
-def extract_patches(images, patch_size):
+def extract_patches(images: Tensor, patch_size: int) -> Tensor:
     """Flattened patches, `(B, H/P * W/P, P * P * C)`, in reading order, of images `(B, H, W, C)`."""
     _, height, width, channels = images.shape
     if height % patch_size or width % patch_size:
@@ -86,7 +88,7 @@ class ConvolutionalTokenizer(Configured, layers.Layer):
     Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
     """
 
-    def __init__(self, dim, stages=2, convolutions=1, pool_size=3, **kwargs):
+    def __init__(self, dim: int, stages: int = 2, convolutions: int = 1, pool_size: int = 3, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(dim=dim, stages=stages, convolutions=convolutions, pool_size=pool_size)
         ends = [dim // 2 ** (stages - 1 - stage) for stage in range(stages)]
@@ -105,7 +107,7 @@ class ConvolutionalTokenizer(Configured, layers.Layer):
         ]
         self.pool = layers.MaxPooling2D(pool_size, strides=2, padding="same", dtype=self.dtype_policy, name="pool")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         for convolution in self.convolution_layers:
             convolution.build(input_shape)
             input_shape = (*input_shape[:-1], convolution.filters)
@@ -131,12 +133,12 @@ class PositionEmbedding(Configured, layers.Layer):
     Takes and returns `(B, prefix_tokens + rows * columns, dim)`.
     """
 
-    def __init__(self, kind="learned", grid=None, prefix_tokens=0, **kwargs):
+    def __init__(self, kind: str = "learned", grid: tuple[int, int] = (8, 8), prefix_tokens: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         check_choice("position", kind, ("learned", "sincos"))
         self.remember(kind=kind, grid=tuple(grid), prefix_tokens=prefix_tokens)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         _, tokens, dim = input_shape
         if self.kind == "learned":
             self.embedding = self.add_weight(
@@ -155,7 +157,7 @@ class PositionEmbedding(Configured, layers.Layer):
         return tokens + ops.cast(table, tokens.dtype)
 
 
-def sincos_positions(grid, dim):
+def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:
     """Fixed position vectors, `(rows * columns, dim)`: a quarter each of sin(y), cos(y), sin(x), cos(x)."""
     rows, columns = grid
     frequencies = 1.0 / 10000 ** (ops.arange(dim // 4, dtype="float32") / (dim // 4 - 1))
@@ -168,7 +170,7 @@ def sincos_positions(grid, dim):
 class ClassToken(layers.Layer):
     """Put one learned token in front of the patches (ViT, equation 1): `(B, N, dim)` to `(B, 1 + N, dim)`."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
 
     def call(self, tokens):
@@ -187,11 +189,11 @@ class Registers(Configured, layers.Layer):
     Takes `(B, behind + N, dim)`; returns `(B, behind + count + N, dim)`. They have no position.
     """
 
-    def __init__(self, count, behind=0, **kwargs):
+    def __init__(self, count: int, behind: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(count=count, behind=behind)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.token = self.add_weight(
             shape=(1, self.count, input_shape[-1]),
             initializer=keras.initializers.RandomNormal(stddev=0.02),

@@ -1,5 +1,8 @@
 """What only the examples of keras.io have: a ViT whose head reads all tokens at once, an EANet without a last norm."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import layers, ops
 
 from vattn_utils.models.eanet import EANet
@@ -18,7 +21,14 @@ class KerasIOViT(ViT):
 
     POOLINGS = ("flatten",)
 
-    def __init__(self, num_classes, head_units=(2048, 1024), head_dropout=0.5, pooling="flatten", **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        head_units: Sequence[int] = (2048, 1024),
+        head_dropout: float = 0.5,
+        pooling: str = "flatten",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes, pooling=pooling, **kwargs)
         self.remember(head_units=tuple(head_units), head_dropout=head_dropout)
         self.head_drop = layers.Dropout(head_dropout, name="head_drop")
@@ -41,7 +51,7 @@ class KerasIOEANet(EANet):
 
     EPSILON = 1e-5
 
-    def make_norm(self):
+    def make_norm(self) -> layers.Layer:
         return layers.Identity(name="norm")
 
 

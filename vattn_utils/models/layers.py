@@ -5,16 +5,22 @@ its weights on request, as a second value; nothing is hooked or stored. It also 
 to its weights: the gradient with respect to it is the gradient of the attention.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from vattn_utils.data.checks import check_choice
 
+Tensor = Any  # of the backend: what `keras.ops` takes and returns
+Tensors = Sequence[Any]
+
 register = keras.saving.register_keras_serializable(package="vattn_utils")
 
 
 @register
-def tanh_gelu(x):
+def tanh_gelu(x: Tensor) -> Tensor:
     """GELU by its tanh formula (Hendrycks and Gimpel 2016, section 2): cheaper, and within 5e-4 of the exact one."""
     return ops.gelu(x, approximate=True)
 
@@ -26,14 +32,14 @@ GELUS = {"erf": keras.activations.gelu, "tanh": tanh_gelu}
 class Configured:
     """Remembers the constructor's arguments, for `get_config` of layers and models that take plain values only."""
 
-    def remember(self, **arguments):
+    def remember(self, **arguments: Any) -> None:
         """Keep `arguments` both as attributes and for `get_config`."""
         self._arguments = {**getattr(self, "_arguments", {}), **arguments}
         for name, value in arguments.items():
             setattr(self, name, value)
 
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self._arguments}  # type: ignore[misc]  # of the layer that this is mixed into
 
 
 @register
@@ -46,14 +52,14 @@ class MLP(Configured, layers.Layer):
         gelu: a name in `GELUS`.
     """
 
-    def __init__(self, hidden_dim, dropout=0.0, gelu="erf", **kwargs):
+    def __init__(self, hidden_dim: int, dropout: float = 0.0, gelu: str = "erf", **kwargs: Any):
         super().__init__(**kwargs)
         check_choice("gelu", gelu, tuple(GELUS))
         self.remember(hidden_dim=hidden_dim, dropout=dropout, gelu=gelu)
         self.expand = layers.Dense(hidden_dim, activation=GELUS[gelu], dtype=self.dtype_policy, name="expand")
         self.drop = layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.expand.build(input_shape)
         self.contract = layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.hidden_dim))
@@ -70,7 +76,7 @@ class DropPath(Configured, layers.Layer):
     The kept branches are divided by 1 - rate, so that nothing changes at inference.
     """
 
-    def __init__(self, rate=0.0, **kwargs):
+    def __init__(self, rate: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(rate=rate)
         self.drop = layers.Dropout(rate, dtype=self.dtype_policy, name="drop")
@@ -86,11 +92,11 @@ class DropPath(Configured, layers.Layer):
 class LayerScale(Configured, layers.Layer):
     """Multiply each channel by a learned factor that starts small (Touvron et al. 2021, CaiT, equation 4)."""
 
-    def __init__(self, initial, **kwargs):
+    def __init__(self, initial: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(initial=initial)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         initializer = keras.initializers.Constant(self.initial)
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="gamma")
 
@@ -105,7 +111,7 @@ class SequencePooling(layers.Layer):
     Takes `(B, N, dim)`; returns `(B, dim)` and, with `return_attention=True`, also the weights `(B, 1, 1, N)`.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.score = layers.Dense(1, dtype=self.dtype_policy, name="score")
         self.score.build(input_shape)
 
@@ -121,7 +127,7 @@ class SequencePooling(layers.Layer):
 class PerClassLogits(layers.Layer):
     """One linear score for each class, read from that class's own vector: `(B, K, dim)` to `(B, K)`."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         _, classes, dim = input_shape
         self.kernel = self.add_weight(shape=(classes, dim), name="kernel")
         self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")

@@ -7,6 +7,8 @@ $$a = \mathrm{softmax}\left(q_{CLS} K^\top / \sqrt{d}\right), \qquad y = a V W_o
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -51,11 +53,11 @@ class SqueezeExcite(Configured, layers.Layer):
         use_bias: whether they have biases.
     """
 
-    def __init__(self, ratio, use_bias=True, **kwargs):
+    def __init__(self, ratio: int, use_bias: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(ratio=ratio, use_bias=use_bias)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         channels, policy, bias = input_shape[-1], self.dtype_policy, self.use_bias
         self.reduce = layers.Dense(channels // self.ratio, "relu", use_bias=bias, dtype=policy, name="reduce")
         self.reduce.build((None, channels))
@@ -88,7 +90,7 @@ class TrunkBlock(Configured, layers.Layer):
         check_choice("gelu", gelu, tuple(GELUS))
         self.remember(kind=kind, squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, drop_path=drop_path, gelu=gelu)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         channels, policy, gelu = input_shape[-1], self.dtype_policy, GELUS[self.gelu]
         if self.kind == "depthwise":
             spatial = layers.DepthwiseConv2D(3, padding="same", activation=gelu, dtype=policy, name="spatial")
@@ -103,7 +105,7 @@ class TrunkBlock(Configured, layers.Layer):
         ]
         if self.layer_scale is not None:
             self.branch.append(LayerScale(self.layer_scale, dtype=policy, name="scale"))
-        self.drop_path = DropPath(self.drop_path, dtype=policy, name="drop_path")
+        self.drop_path: Any = DropPath(self.drop_path, dtype=policy, name="drop_path")
         for layer in self.branch:
             layer.build(input_shape)
 
@@ -133,7 +135,7 @@ class AttentionPooling(Configured, layers.Layer):
         super().__init__(**kwargs)
         self.remember(queries=queries, mlp_dim=mlp_dim, dropout=dropout, layer_scale=layer_scale, gelu=gelu)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         dim, policy = input_shape[-1], self.dtype_policy
         shape = (None, self.queries, dim)
         self.class_query = self.add_weight(
@@ -208,27 +210,27 @@ class PatchConvNet(Classifier):
 
     def __init__(
         self,
-        num_classes,
-        image_size=32,
-        dim=192,
-        depth=16,
-        strides=(2, 2),
-        block="depthwise",
-        squeeze_ratio=4,
-        layer_scale=None,
-        mlp_dim=384,
-        dropout=0.0,
-        drop_path=0.0,
-        queries="single",
-        pooling="attention",
-        gelu="erf",
-        share_trunk=False,
-        resize_to=None,
-        mean=CIFAR_MEAN,
-        std=CIFAR_STD,
-        name="patch_convnet",
-        **kwargs,
-    ):
+        num_classes: int,
+        image_size: int = 32,
+        dim: int = 192,
+        depth: int = 16,
+        strides: Sequence[int] = (2, 2),
+        block: str = "depthwise",
+        squeeze_ratio: int = 4,
+        layer_scale: float | None = None,
+        mlp_dim: int = 384,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        queries: str = "single",
+        pooling: str = "attention",
+        gelu: str = "erf",
+        share_trunk: bool = False,
+        resize_to: int | None = None,
+        mean: Sequence[float] = CIFAR_MEAN,
+        std: Sequence[float] = CIFAR_STD,
+        name: str = "patch_convnet",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         check_choice("queries", queries, ("single", "per-class"))
         check_choice("pooling", pooling, ("attention", "mean"))
@@ -242,10 +244,8 @@ class PatchConvNet(Classifier):
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
         if edge % patch_size:
-            raise ValueError(
-                f"image_size={edge} is not divisible by the stem's strides={tuple(strides)}; "
-                f"use a multiple of {patch_size}"
-            )
+            stem = f"the stem's strides={tuple(strides)}"
+            raise ValueError(f"image_size={edge} is not divisible by {stem}; use a multiple of {patch_size}")
         self.patch_size = patch_size
         self.grid = (edge // patch_size, edge // patch_size)
         self.attention_layers = [("pooling", 1)] if pooling == "attention" else []
@@ -277,7 +277,7 @@ class PatchConvNet(Classifier):
     # What may differ between two models of which one takes over the other's encoder.
     READ_OUT = ("num_classes", "queries", "pooling", "mlp_dim", "dropout", "drop_path")
 
-    def encoder(self):
+    def encoder(self) -> list[layers.Layer]:
         """The layers of `encode` that have weights."""
         return [*self.stem, *self.trunk]
 

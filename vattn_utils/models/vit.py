@@ -11,6 +11,9 @@ $$z_0 = [x_{class};\, x_p^1 E; \dots; x_p^N E] + E_{pos}, \quad
 What stands around the attention is shared with the other models, in `inputs` and `layers`.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -25,7 +28,15 @@ from vattn_utils.models.inputs import (
     Preprocessing,
     Registers,
 )
-from vattn_utils.models.layers import MLP, Configured, DropPath, SequencePooling, check_choice, register
+from vattn_utils.models.layers import (
+    MLP,
+    Configured,
+    DropPath,
+    SequencePooling,
+    Tensor,
+    check_choice,
+    register,
+)
 
 VARIANTS = {
     # The paper's block, class token and learned positions, at the size of DeiT-Tiny's width and CIFAR's images.
@@ -56,16 +67,16 @@ class SelfAttention(Configured, layers.Layer):
     `(B, heads, N, N)`, whose rows sum to 1. Without it, at inference, the backend may fuse the product and the softmax.
     """
 
-    def __init__(self, heads, head_dim=None, dropout=0.0, **kwargs):
+    def __init__(self, heads: int, head_dim: int | None = None, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.remember(heads=heads, head_dim=head_dim, dropout=dropout)
         self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
         if self.head_dim is None and dim % self.heads:
             raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
-        self.head_dim = self.head_dim or dim // self.heads
+        self.head_dim: int = self.head_dim or dim // self.heads
         inner = self.heads * self.head_dim
         self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")
         self.query_key_value.build(input_shape)
@@ -114,7 +125,7 @@ class TransformerBlock(Configured, layers.Layer):
         self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
         self.drop_path = DropPath(drop_path, dtype=policy, name="drop_path")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         for layer in (self.norm_1, self.attention, self.norm_2, self.mlp):
             layer.build(input_shape)
 
@@ -124,11 +135,11 @@ class TransformerBlock(Configured, layers.Layer):
         x = x + self.drop_path(self.mlp(self.norm_2(x)))  # equation 3
         return (x, weights) if return_attention else x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "attention": keras.saving.serialize_keras_object(self.attention)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**{**config, "attention": keras.saving.deserialize_keras_object(config["attention"])})
 
 
@@ -155,34 +166,33 @@ class ViT(Classifier):
     """
 
     VARIANTS = VARIANTS
-    attention_kind = "self"
-    POOLINGS = ("class", "mean", "sequence")
+    POOLINGS: tuple[str, ...] = ("class", "mean", "sequence")
     EPSILON = 1e-6  # of the layer norms
 
     def __init__(
         self,
-        num_classes,
-        image_size=32,
-        patch_size=4,
-        dim=128,
-        depth=4,
-        heads=4,
-        mlp_dim=256,
-        head_dim=None,
-        tokenizer="patch",
-        convolutions=1,
-        position="learned",
-        registers=0,
-        pooling="mean",
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        gelu="erf",
-        resize_to=None,
-        mean=CIFAR_MEAN,
-        std=CIFAR_STD,
-        name="vit",
-        **kwargs,
+        num_classes: int,
+        image_size: int = 32,
+        patch_size: int = 4,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_dim: int = 256,
+        head_dim: int | None = None,
+        tokenizer: str = "patch",
+        convolutions: int = 1,
+        position: str = "learned",
+        registers: int = 0,
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        gelu: str = "erf",
+        resize_to: int | None = None,
+        mean: Sequence[float] = CIFAR_MEAN,
+        std: Sequence[float] = CIFAR_STD,
+        name: str = "vit",
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         check_choice("tokenizer", tokenizer, ("patch", *POOL_SIZES))
@@ -231,21 +241,25 @@ class ViT(Classifier):
             self.sequence_pooling = SequencePooling(name="sequence_pooling")
         self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
 
-    def make_attention(self):
+    def make_attention(self) -> layers.Layer:
         """The attention layer of a block."""
         return SelfAttention(self.heads, self.head_dim, self.attention_dropout, name="attention")
 
-    def make_norm(self):
+    def make_norm(self) -> layers.Layer:
         """The layer norm behind the last block."""
         return layers.LayerNormalization(epsilon=self.EPSILON, name="norm")
 
     @property
-    def attention_layers(self):
+    def attention_kind(self) -> str:
+        return "self"
+
+    @property
+    def attention_layers(self) -> list[tuple[str, int]]:
         """`(kind, prefix_tokens)` of each attention layer, in order of depth."""
         pooling = [("pooling", 0)] if self.pooling == "sequence" else []
         return [(self.attention_kind, self.prefix_tokens)] * self.depth + pooling
 
-    def embed(self, images):
+    def embed(self, images: Tensor) -> Tensor:
         """Images `(B, H, W, 3)`, 0 to 255, to the first tokens, `(B, prefix_tokens + N, dim)` (equation 1)."""
         x = self.tokens(self.preprocessing(images))  # (B, N, dim)
         if self.pooling == "class":
