@@ -12,6 +12,7 @@ VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
+PROOF := $(RUN) -m bookproof
 BUILD := $(VENV)/bin/jupyter-book build --all -W -n --keep-going
 
 # Of every program started here: TensorFlow keeps its log to itself, and NumPy's BLAS to one thread, as several of them
@@ -32,19 +33,19 @@ help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml bookproof/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "The book needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
 	  echo "Install one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Making $(VENV) from requirements.txt; this takes a few minutes, once."
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . -e ./bookproof
 	@touch $@
 
 book: $(READY) ## render the committed chapters to _build/html (PROFILE=quick: execute and render those outputs)
 ifneq ($(filter-out published,$(PROFILE)),)
-	@$(RUN) -m verification.execute book --profile $(PROFILE)
+	@$(PROOF) lay-out --profile $(PROFILE)
 	@echo "Rendering it; warnings are errors."
 	@$(BUILD) _build/book-$(PROFILE)
 	@echo "Open _build/book-$(PROFILE)/_build/html/index.html"
@@ -60,7 +61,7 @@ test: data style stale units chapters quick pages ## everything that keeps the b
 	@echo "All steps passed: style, stale, units, chapters, quick, pages."
 
 data: $(READY)
-	@$(RUN) -m verification.execute which
+	@$(PROOF) which
 
 style: $(READY) ## step 1 of test: ruff, check and format
 	@echo "Step 1 of 6, style: ruff check, ruff format --check"
@@ -68,7 +69,7 @@ style: $(READY) ## step 1 of test: ruff, check and format
 	@$(RUN) -m ruff format --check .
 
 stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; silent if none
-	@$(RUN) -m verification.freshness
+	@$(PROOF) stale
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
@@ -87,14 +88,14 @@ pages: book ## step 6 of test: build the book, check its pages, in a browser too
 	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/browser
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
-	@$(RUN) -m verification.execute run --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
+	@$(PROOF) execute --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
 
 verify: $(READY) ## compare chapters that were executed elsewhere with the committed ones, no kernel (EXECUTED=dir)
 	@test -n "$(EXECUTED)" || { echo "Say where the executed chapters are: make verify EXECUTED=dir" >&2; exit 2; }
-	@$(RUN) -m verification.verify "$(EXECUTED)"
+	@$(PROOF) verify "$(EXECUTED)"
 
 refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
-	@$(RUN) -m verification.execute refresh --chapter "$(CHAPTER)"
+	@$(PROOF) refresh --chapter "$(CHAPTER)"
 
 mutations: $(READY) ## plant deliberate faults in copies; every one must be caught by the check named beside it
 	@$(RUN) -m tests.mutations
@@ -109,7 +110,7 @@ bench: $(READY) ## measure what attention costs, what is missing of benchmarks/r
 	@$(RUN) benchmarks/cost.py $(if $(QUICK),--quick)
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
-	@$(RUN) -m verification.links --external
+	@$(PROOF) check --external
 
 clean: ## remove _build; .venv stays
 	@rm -rf _build

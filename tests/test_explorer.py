@@ -3,20 +3,23 @@
 import json
 import re
 from functools import cache
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from bookproof import fingerprint
 from tests.browser.explorers import unpacked
 from tests.test_models import tiny_model
-from vattn_utils import fingerprint, models
+from vattn_utils import models
 from vattn_utils.maps import attention, attribution
 from vattn_utils.models import eanet, patch_convnet, vit
 from vattn_utils.show import explorer
 from vattn_utils.show.explorer import Explorer
-from verification.execute import ROOT
+
+ROOT = Path(__file__).parents[1]
 
 MODELS = {
     "vit": (vit, "book", {}),
@@ -104,16 +107,16 @@ def test_names_and_title_cannot_end_their_block(pictures):
     assert about["images"][0]["evidence"] == NAMES[4]
 
 
-def test_a_notebook_gets_html_a_sentence_and_the_fingerprint_of_the_arrays(pictures):
+def test_a_notebook_gets_html_and_a_sentence_and_who_verifies_it_the_arrays(pictures):
     model = model_of("eanet")
     found = explorer.explorer(model, pictures, title="Slots")
     bundle = found._repr_mimebundle_()
-    assert list(bundle) == ["text/html", "text/plain", fingerprint.MIME]
+    assert list(bundle) == ["text/html", "text/plain"]
     assert bundle["text/plain"] == "Interactive: Slots (images: 4, layers of attention: 3)."
-    json.dumps(bundle[fingerprint.MIME], allow_nan=False)
+    json.dumps(fingerprint.of_tree(found.arrays), allow_nan=False)
     other = explorer.explorer(model, pictures[::-1].copy(), title="Slots")
     for name in ("images", "layers", "slot_maps", "evidence"):
-        assert bundle[fingerprint.MIME][name] != other.arrays[name], name
+        assert fingerprint.of_tree(found.arrays[name]) != fingerprint.of_tree(other.arrays[name]), name
 
 
 def test_the_same_input_gives_the_same_html(pictures):
@@ -171,4 +174,4 @@ def test_attention_that_is_no_number_is_refused():
 
 def test_the_page_travels_with_the_package():
     shipped = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert {"vattn_utils/explorer.py", "vattn_utils/explorer.html"} <= shipped
+    assert {"vattn_utils/show/explorer.py", "vattn_utils/show/explorer.html"} <= shipped

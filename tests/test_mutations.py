@@ -67,7 +67,7 @@ def test_an_old_text_that_does_not_stand_there_once_is_an_error(text, count):
 
 def test_the_copy_holds_the_projects_files_as_they_lie_there_and_no_others():
     files = runner.project_files()
-    assert {"vattn_utils/eanet.py", "tests/test_mutations.py", "book/environment.ipynb"} <= set(files)
+    assert {"vattn_utils/models/eanet.py", "tests/test_mutations.py", "book/environment.ipynb"} <= set(files)
     assert not any(name.startswith((".git/", ".venv/", "_build/")) for name in files)
 
 
@@ -151,10 +151,13 @@ def project(tmp_path):
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    report = "tests/mutations/report.py"
-    (tmp_path / report).parent.mkdir()
-    shutil.copy(ROOT / report, tmp_path / report)
-    return [*texts, report], tmp_path
+    # What pytest loads at every start is code under test too.
+    loaded = [f"bookproof/src/bookproof/{name}.py" for name in ("__init__", "entry")]
+    copied = ["tests/mutations/report.py", *loaded]
+    for name in copied:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return [*texts, *copied], tmp_path
 
 
 def test_a_fault_is_caught_in_the_copy_and_the_project_is_left_alone(project):
@@ -164,7 +167,7 @@ def test_a_fault_is_caught_in_the_copy_and_the_project_is_left_alone(project):
     verdict = runner.try_mutation(WRONG_SIGN, files, root)
     assert (verdict.caught, verdict.reason) == (True, "")
     assert (root / "vattn_utils/sums.py").read_text() == before
-    assert sorted(path.name for path in root.iterdir()) == ["tests", "vattn_utils"]
+    assert sorted(path.name for path in root.iterdir()) == ["bookproof", "tests", "vattn_utils"]
 
 
 def test_a_fault_that_its_check_does_not_see_survives(project):

@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -16,15 +17,18 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from packaging.requirements import Requirement
 
-from vattn_utils.show import chapter, plots
-from verification.address import ROOT
-from verification.execute import LANGUAGE_INFO
-from verification.prose import CODE
+import bookproof
+from bookproof import display
+from bookproof.checks.prose import CODE
+from bookproof.refresh import LANGUAGE_INFO
+from vattn_utils.show import plots
 
-FOLDERS = ("vattn_utils", "verification", "book/_ext")
+ROOT = Path(__file__).parents[1]
+
+FOLDERS = ("vattn_utils", "bookproof/src/bookproof")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
-EXPLORER = ROOT / "vattn_utils" / "explorer.html"
+EXPLORER = ROOT / "vattn_utils" / "show" / "explorer.html"
 
 # Nothing that runs what it reads
 
@@ -126,10 +130,10 @@ def shown(monkeypatch):
     """Every output that is displayed, in order."""
     found = []
 
-    def display(data, metadata=None, raw=False):
+    def keep(data, metadata=None, raw=False):
         found.append(new_output("display_data", data, metadata=metadata or {}))
 
-    monkeypatch.setattr(chapter, "display", display)
+    monkeypatch.setattr(display, "display", keep)
     return found
 
 
@@ -138,7 +142,7 @@ def rendered(outputs, folder):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
     settings = {key: value for key, value in config.items() if key.startswith(("nb_", "suppress_"))}
     settings["nb_execution_mode"] = "off"
-    extensions = f"import sys\nsys.path.append({str(ROOT / 'book' / '_ext')!r})\nextensions = ['myst_nb', 'figures']\n"
+    extensions = "extensions = ['myst_nb', 'bookproof.sphinx.figures']\n"
     lines = [f"{key} = {value!r}\n" for key, value in settings.items()]
     (folder / "conf.py").write_text(extensions + "".join(lines))
     cells = [new_markdown_cell("# A chapter"), new_code_cell("names", outputs=outputs, execution_count=1)]
@@ -157,7 +161,7 @@ def obeyed(page):
 def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, random, tmp_path):
     pictures = random.integers(0, 256, (len(NAMES), 8, 8, 3), dtype="uint8")
     alt = f"Images of {', '.join(NAMES)}."
-    chapter.figure(plots.images(pictures, NAMES), "Each under the name of its class.", alt)
+    bookproof.figure(plots.images(pictures, NAMES), "Each under the name of its class.", alt)
     printed = new_output("stream", text="\n".join(NAMES))
     value = new_output("execute_result", {"text/plain": repr(tuple(NAMES))}, execution_count=1)
     page = rendered([*shown, printed, value], tmp_path)
@@ -169,9 +173,9 @@ def test_a_class_name_in_a_figure_its_alt_text_and_a_print_stays_text(shown, ran
 
 def test_an_escaped_class_name_in_prose_and_in_a_caption_stays_text(shown, tmp_path):
     names = [*NAMES, "**bold** _thin_", "[a](javascript:alert)", "`code`", "$x$", "a|b", "# head\n\n    code", "&lt;"]
-    chapter.say(f"It looks like {', '.join(map(chapter.escape, names))}.")
-    chapter.say("\n".join(["| class |", "|---|", *(f"| {chapter.escape(name)} |" for name in names)]))
-    chapter.figure(plt.figure(), f"A {chapter.escape(names[0])}.", "Nothing.")
+    bookproof.say(f"It looks like {', '.join(map(bookproof.escape, names))}.")
+    bookproof.say("\n".join(["| class |", "|---|", *(f"| {bookproof.escape(name)} |" for name in names)]))
+    bookproof.figure(plt.figure(), f"A {bookproof.escape(names[0])}.", "Nothing.")
     page = rendered(shown, tmp_path)
     assert obeyed(page) == []
     prose, caption = page.select(".cell_output > p")
@@ -193,7 +197,7 @@ def test_chapters_escape_every_class_name_in_prose():
 
 
 def test_a_listing_of_source_that_holds_html_stays_text(shown, tmp_path):
-    chapter.show(obeyed_by_nobody)
+    bookproof.show(obeyed_by_nobody)
     page = rendered(shown, tmp_path)
     assert obeyed(page) == []
     assert NAMES[0] in page.get_text()

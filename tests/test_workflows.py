@@ -8,12 +8,15 @@ import re
 import shlex
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
-from verification.address import ROOT
-from verification.execute import chapters
+from bookproof.book import Book
+
+BOOK = Book(Path(__file__).parents[1])
+ROOT = BOOK.root
 
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -62,7 +65,7 @@ def test_python_modules_and_tests_exist():
 
 def test_the_programs_and_folders_that_are_named_exist():
     text = "\n".join(step.get("run", "") for _, step in steps())
-    named = set(re.findall(r"\b(?:tests|book|vattn_utils|verification)/[\w/]+(?:\.\w+)?", text))
+    named = set(re.findall(r"\b(?:tests|book|vattn_utils|bookproof)/[\w/]+(?:\.\w+)?", text))
     assert {"tests/colab", "tests/colab/bare.py"} <= named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
     hashed = re.findall(r"hashFiles\((.*?)\)", (ROOT / ".github/workflows/test.yml").read_text())
@@ -121,9 +124,18 @@ def test_pages_are_published_from_a_green_run_on_main_only():
     assert may_fail == ["Fetch CIFAR, or find it in the cache"]
 
 
+def test_the_figures_that_differ_are_kept_where_a_test_fails():
+    steps = JOBS["test-test"]["steps"]
+    tested = next(place for place, step in enumerate(steps) if step.get("run") == "make test")
+    kept = steps[tested + 1]
+    assert kept["if"] == "failure()"
+    assert kept["uses"].startswith("actions/upload-artifact")
+    assert kept["with"]["path"] == "_build/failed"
+
+
 def test_on_a_gpu_every_chapter_that_trains_is_executed_alone_verified_and_kept():
     job = JOBS["gpu-full"]
-    trained = {name for name, path in chapters().items() if "chapter.run(" in path.read_text(encoding="utf-8")}
+    trained = {name for name, path in BOOK.chapters().items() if "chapter.run(" in path.read_text(encoding="utf-8")}
     assert set(job["strategy"]["matrix"]["chapter"]) == trained
     assert job["strategy"]["max-parallel"] == 1
     runs = [step.get("run", "") for step in job["steps"]]

@@ -9,8 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from verification.execute import ROOT
-
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "_build" / "backends"
 EXTRA = ("jax", "torch", "captum", "grad-cam")
 TESTS = ("layers", "models", "attention", "relevance", "faithfulness")

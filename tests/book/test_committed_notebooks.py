@@ -1,17 +1,21 @@
-"""The committed notebooks keep the rules of `verification.hygiene`. `make pages` calls this."""
+"""The committed notebooks keep the rules of `bookproof.checks.hygiene`. `make pages` calls this."""
+
+from pathlib import Path
 
 import nbformat
 import pytest
 
-from verification import hygiene
-from verification.execute import ROOT, pictures
+from bookproof.book import Book
+from bookproof.checks import hygiene
+from bookproof.refresh import pictures
 
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+BOOK = Book(Path(__file__).parents[2])
+NOTEBOOKS = sorted((BOOK.root / "book").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_keeps_the_rules(path):
-    assert hygiene.problems(path) == []
+    assert hygiene.problems(BOOK, path) == []
 
 
 def test_there_are_notebooks():
@@ -24,4 +28,4 @@ def test_the_hero_picture_is_what_a_chapter_drew():
         drawn |= pictures(nbformat.read(path, as_version=4))
     assert "hero" in drawn
     for name, png in drawn.items():
-        assert (ROOT / "book" / "_static" / f"{name}.png").read_bytes() == png, f"{name}.png: run `make refresh`"
+        assert (BOOK.root / "book" / "_static" / f"{name}.png").read_bytes() == png, f"{name}.png: run `make refresh`"

@@ -1,29 +1,34 @@
 """Every chapter runs in the quick profile: no network, bounded time, 4 GiB. `make quick` calls this."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
-from verification.execute import ROOT, ChapterError, Limits, chapters, execute_chapter
+from bookproof.book import Book, ChapterError
+from bookproof.execute import execute_chapter
+from bookproof.kernel import Limits
+
+BOOK = Book(Path(__file__).parents[2])
 
 QUICK = Limits(seconds=90, bytes=4 * 2**30)
 
 
-@pytest.mark.parametrize("chapter", chapters())
+@pytest.mark.parametrize("chapter", BOOK.chapters())
 def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatch, tmp_path, record_property):
     # An empty place to find CIFAR in: the quick profile must not need it.
     monkeypatch.setenv("VATTN_DATA", str(tmp_path))
     monkeypatch.setenv("VATTN_CACHE", str(tmp_path))
     before = committed()
     try:
-        executed, execution = execute_chapter(chapter, "quick", limits=QUICK, force=True)
+        executed, execution = execute_chapter(BOOK, chapter, "quick", limits=QUICK, force=True)
     except ChapterError as error:
         if "took more than" not in str(error):
             raise
         # A machine may have been busy with something else: the better of two tries counts.
-        executed, execution = execute_chapter(chapter, "quick", limits=QUICK, force=True)
+        executed, execution = execute_chapter(BOOK, chapter, "quick", limits=QUICK, force=True)
     record_property("execution", str(execution))
-    assert executed.is_relative_to(ROOT / "_build" / "executed")
+    assert executed.is_relative_to(BOOK.build / "executed")
     assert 0 < execution.peak_bytes <= QUICK.bytes
     assert execution.seconds <= QUICK.seconds
     assert committed() == before
@@ -31,9 +36,9 @@ def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatc
 
 def committed():
     """The digests of all chapters and records, which no quick run may change."""
-    files = [path for folder in ("book", "records") for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
-    return {path.relative_to(ROOT): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = [path for folder in ("book", "records") for path in (BOOK.root / folder).rglob("*") if path.is_file()]
+    return {path.relative_to(BOOK.root): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_the_table_of_contents_names_chapters():
-    assert chapters()
+    assert BOOK.chapters()

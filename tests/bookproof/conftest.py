@@ -1,6 +1,7 @@
 """A book of no pages to try things on; what is `toy` stands for a package of the book's own."""
 
 import pytest
+
 from bookproof.book import Book
 
 PROJECT = """

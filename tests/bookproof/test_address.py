@@ -2,11 +2,11 @@
 
 import nbformat
 import pytest
-from bookproof.__main__ import main
-from bookproof.checks import hygiene
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from bookproof import address
+from bookproof.__main__ import main
+from bookproof.checks import hygiene
 
 ORIGINAL, FORK = "https://github.com/someone/a-book", "https://github.com/another/a-fork"
 FIRST_CELL = """try:

@@ -1,11 +1,11 @@
 """A book says what it is; a wrong word in its settings is named, with the way out."""
 
 import pytest
-from bookproof.book import Book, ChapterError
-from bookproof.config import BookError, ConfigError, Settings
 
 from bookproof import book as books
 from bookproof import config
+from bookproof.book import Book, ChapterError
+from bookproof.config import BookError, ConfigError, Settings
 
 
 def settings(book, text):

@@ -2,11 +2,11 @@
 
 import nbformat
 import pytest
+
+from bookproof import contract
 from bookproof.book import ChapterError
 from bookproof.contract import ContractError
 from bookproof.execute import execute_chapter
-
-from bookproof import contract
 
 TABLE = """
 every.profile = {published = "published", quick = "quick", full = "full"}

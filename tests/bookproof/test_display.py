@@ -9,13 +9,13 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
-from bookproof.sphinx import figures
 from docutils import nodes
 from docutils.utils import new_document
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import bookproof
 from bookproof import display, fingerprint
+from bookproof.sphinx import figures
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from bookproof import execute, freshness, refresh
 from bookproof.__main__ import main
 from bookproof.book import Book, ChapterError
 from bookproof.checks import hygiene
 from bookproof.config import BookError
 from bookproof.kernel import Limits
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-from bookproof import execute, freshness, refresh
 
 GIB = 2**30
 

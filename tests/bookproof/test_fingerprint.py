@@ -5,9 +5,9 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from bookproof.outputs import Tolerance, compare_values
 
 from bookproof import fingerprint
+from bookproof.outputs import Tolerance, compare_values
 
 
 @pytest.fixture(autouse=True)

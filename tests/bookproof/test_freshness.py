@@ -2,10 +2,10 @@
 
 import nbformat
 import pytest
-from bookproof.__main__ import main
 from nbformat.v4 import new_code_cell, new_notebook
 
 from bookproof import freshness, sources
+from bookproof.__main__ import main
 
 MODULE = '''"""A layer."""
 

@@ -2,11 +2,11 @@
 
 import nbformat
 import pytest
-from bookproof.checks import hygiene
-from bookproof.fingerprint import MIME
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from bookproof import notebooks
+from bookproof.checks import hygiene
+from bookproof.fingerprint import MIME
 
 
 def figure():

@@ -5,9 +5,10 @@ import threading
 
 import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
+
 from bookproof.__main__ import main
 from bookproof.checks import links
-from nbformat.v4 import new_markdown_cell, new_notebook
 
 
 @pytest.fixture

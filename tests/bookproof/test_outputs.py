@@ -1,9 +1,10 @@
 """Two lists of outputs are the same, or a readable difference says where they are not."""
 
 import pytest
+from nbformat.v4 import new_output
+
 from bookproof.fingerprint import MIME as FIGURE
 from bookproof.outputs import NUMBER, Tolerance, compare, is_whole, tolerance_of
-from nbformat.v4 import new_output
 
 
 def printed(text, name="stdout"):

@@ -2,9 +2,10 @@
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
 from bookproof.__main__ import main
 from bookproof.checks import pages
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 GOOD = """<html><head><link rel="stylesheet" href="../_static/book.css"><link rel="canonical" href="https://x.org/"></head>
 <body><div class="cell_output"><img src="../_images/map.png" alt="a map of attention"></div>

@@ -2,9 +2,10 @@
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
 from bookproof.__main__ import main
 from bookproof.checks import prose
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 QUOTATION = """
 | quoted, not measured by us | test top-1 |

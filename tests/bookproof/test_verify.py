@@ -8,13 +8,13 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
-from bookproof.__main__ import main
-from bookproof.book import ChapterError
-from bookproof.fingerprint import MIME
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from bookproof import fingerprint, verify
+from bookproof.__main__ import main
+from bookproof.book import ChapterError
+from bookproof.fingerprint import MIME
 
 
 def printing(count, text, *tags, **metadata):

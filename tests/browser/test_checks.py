@@ -1,15 +1,15 @@
 """Each check passes a sound page, and finds in a small broken one the one thing that is wrong, and names it."""
 
 import os
+from pathlib import Path
 
 import pytest
-
-from verification.execute import ROOT
 
 from . import checks
 from .test_pages import VIEWS, staleness
 from .visits import DESK, PHONE, executable, served, visited
 
+ROOT = Path(__file__).parents[2]
 DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
 SOUND = """<!DOCTYPE html><html lang="en"><head><title>A page</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width"></head><body><main>

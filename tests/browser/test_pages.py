@@ -3,25 +3,25 @@
 `make book` first; then `pytest tests/browser`.
 """
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from verification.execute import ROOT
-from verification.pages import entries
+from bookproof.book import Book
 
 from . import checks
 from .explorers import EXPLORER, Page
 from .visits import DESK, PHONE, served, visited
 
-HTML = ROOT / "_build" / "html"
-ENTRIES = entries(ROOT / "_toc.yml")
+BOOK = Book(Path(__file__).parents[2])
+ENTRIES = BOOK.entries()
 VIEWS = [("light", DESK), ("dark", DESK), ("dark", PHONE), ("light", PHONE)]
 
 
 def staleness(html, root):
     """Why the book in `html` is not the one that `root` holds, in a sentence; None if it is."""
-    pages = [html / f"{entry}.html" for entry in entries(root / "_toc.yml")]
+    pages = [html / f"{entry}.html" for entry in Book(root).entries()]
     for page in pages:
         if not page.is_file():
             return f"{page.relative_to(html)} is not built; run `make book`"
@@ -40,10 +40,10 @@ def none(problems):
 @pytest.fixture(scope="module")
 def address():
     """Where the book is served; fails if it is not built, or was built before its sources last changed."""
-    why = staleness(HTML, ROOT)
+    why = staleness(BOOK.html, BOOK.root)
     if why:
         pytest.fail(why, pytrace=False)
-    with served(HTML) as address:
+    with served(BOOK.html) as address:
         yield address
 
 
@@ -73,7 +73,7 @@ def test_maths_is_set_by_the_copy_in_the_book(visit):
 
 
 def test_links_within_the_book_lead_somewhere(visit):
-    none(checks.dead_links(visit, HTML))
+    none(checks.dead_links(visit, BOOK.html))
 
 
 def test_nothing_reaches_past_the_right_edge(view):
@@ -85,7 +85,7 @@ def test_no_serious_barrier(view):
 
 
 def test_pointing_into_an_explorer_shows_exactly_its_arrays(visit):
-    found = EXPLORER.findall((HTML / urlsplit(visit.page.url).path.lstrip("/")).read_text(encoding="utf-8"))
+    found = EXPLORER.findall((BOOK.html / urlsplit(visit.page.url).path.lstrip("/")).read_text(encoding="utf-8"))
     assert visit.page.locator(".vattn-explorer").count() == len(found)
     visit.look("dark", DESK)
     for number, html in enumerate(found):
@@ -109,6 +109,6 @@ def test_page_logs_no_error(visit):
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_page_opens_from_the_disk_too(browser, address, entry):
     # `make book` ends with the path of a file, and a reader double-clicks it.
-    with visited(browser, (HTML / f"{entry}.html").as_uri()) as visit:
+    with visited(browser, (BOOK.html / f"{entry}.html").as_uri()) as visit:
         for check in (checks.requests_to_others, checks.complaints, checks.blind_images, checks.unset_maths):
             none(check(visit))

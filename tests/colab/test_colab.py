@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from verification.address import ROOT
-from verification.execute import chapters
+from bookproof.book import Book
+
+BOOK = Book(Path(__file__).parents[2])
+ROOT = BOOK.root
 
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 # What the chapters need, and pyproject.toml does not name, as it is Colab's.
@@ -53,7 +55,7 @@ def python(request, tmp_path_factory):
     return python
 
 
-@pytest.mark.parametrize("chapter", chapters())
+@pytest.mark.parametrize("chapter", BOOK.chapters())
 def test_a_bare_chapter_runs_and_changes_nothing_that_was_there(chapter, python, remote):
     run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils")  # the chapter before installed it
     print(run(python, str(Path(__file__).parent / "bare.py"), str(remote / "book" / f"{chapter}.ipynb"), str(remote)))

@@ -187,7 +187,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit-blind-to-the-clip",
-        "vattn_utils/audit/checks.py",
+        "vattn_utils/audit/checks/images.py",
         "if unseen > 0.05 or extremes[0] - extremes[1] > 0.1 or distance > 0.5:",
         "if unseen > 0.9:",
         "The audit lets training on clipped images pass.",

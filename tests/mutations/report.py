@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-UNDER_TEST = ("vattn_utils", "verification")
+UNDER_TEST = ("vattn_utils", "bookproof")
 TESTS = []
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 600  # for one run of pytest, on a busy core
+CODE = ("", "bookproof/src")  # where the packages under test lie
 PASSED, FAILED = 0, 1  # pytest's exit codes; 2 and above mean that it could not do what it was asked
 
 # How code dies that was not mutated but broken: no check has to be good to notice that.
@@ -100,7 +101,8 @@ def copy_project(files, target, root=ROOT):
 def environment(copy):
     """That of the checks: the code under test is the copy's, and this machine's data and settings are out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VATTN_", "PYTEST_"))}
-    own = {"PYTHONPATH": str(copy), "VATTN_CACHE": str(copy / "cache"), "MUTATION_REPORT": str(copy / "report.json")}
+    path = os.pathsep.join(str(copy / folder) for folder in CODE)
+    own = {"PYTHONPATH": path, "VATTN_CACHE": str(copy / "cache"), "MUTATION_REPORT": str(copy / "report.json")}
     return {**kept, **own, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 

@@ -1,25 +1,16 @@
-"""What only a chapter needs: its profile, prose that quotes numbers, source listings and figures.
+"""What only a chapter needs: its profile, and the data and the run that belong to it.
 
-Everything shown here is an output, so that it reads the same on GitHub, in Colab and in the book, and is verified
-with the rest. Import this module before Keras: it imports it without the log of TensorFlow.
+Import this module before Keras: it imports it without the log of TensorFlow.
 """
 
-import base64
-import inspect
-import io
 import logging
 import os
-import re
 import tempfile
-import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from IPython.display import display
-
-from vattn_utils import fingerprint
 
 
 @contextmanager
@@ -142,50 +133,3 @@ def open_chapter(name, profile, seed=0):
     keras.utils.set_random_seed(seed)
     print(f"Profile {profile}: {PROFILES[profile]}")
     return Chapter(name, profile)
-
-
-def say(text):
-    """Display Markdown: prose that quotes numbers, so that the numbers are computed and not typed."""
-    text = textwrap.dedent(text).strip()
-    display({"text/markdown": text, "text/plain": text}, raw=True)
-
-
-def escape(text):
-    """`text`, for example a class name, as Markdown that shows it to the letter: nothing in it is markup or HTML."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
-
-
-def show(obj):
-    """Display the source of a class, function, method or module: the code that runs in this kernel."""
-    source = textwrap.dedent(inspect.getsource(obj)).rstrip()
-    fence = "````" if "```" in source else "```"
-    display({"text/markdown": f"{fence}python\n{source}\n{fence}", "text/plain": source}, raw=True)
-
-
-def figure(fig, caption, alt):
-    """Display a Matplotlib figure with its caption below it, and close it.
-
-    Args:
-        fig: a `matplotlib.figure.Figure`.
-        caption: Markdown that says what to see in it.
-        alt: plain text that says what is in it, for those who cannot see it.
-
-    The PNG carries `alt` in its output metadata, and the fingerprint of what it draws beside it. Raises ValueError
-    for an empty caption or alt text.
-    """
-    for name, text in {"caption": caption, "alt": alt}.items():
-        if not text or not text.strip():
-            raise ValueError(f"{name}={text!r} is empty; say what {'to see' if name == 'caption' else 'is drawn'}")
-    caption, alt = (" ".join(text.split()) for text in (caption, alt))
-    drawn = fingerprint.of_figure(fig)
-    png = io.BytesIO()
-    # Without the name of the software: the same figure is the same file.
-    fig.savefig(png, format="png", dpi=plt.rcParams["figure.dpi"], bbox_inches="tight", metadata={"Software": None})
-    plt.close(fig)
-    data = {
-        "image/png": base64.b64encode(png.getvalue()).decode(),
-        "text/plain": alt,
-        fingerprint.MIME: drawn,
-    }
-    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
-    say(f"**Figure.** {caption}")

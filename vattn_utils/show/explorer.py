@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 
-from vattn_utils import fingerprint
 from vattn_utils.data import check_images
 from vattn_utils.maps import attention, attribution
 from vattn_utils.show.plots import ATTENTION
@@ -33,7 +32,7 @@ class Explorer:
 
     html: self-contained, for a page of any kind.
     text: a sentence that stands for it where HTML is not shown.
-    arrays: the fingerprint of the arrays in it, which verification compares in place of their bytes.
+    arrays: what is drawn in it, NumPy arrays by name; whoever verifies a page compares these, not their bytes in it.
     """
 
     html: str = field(repr=False)
@@ -41,7 +40,7 @@ class Explorer:
     arrays: dict = field(repr=False)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"text/html": self.html, "text/plain": self.text, fingerprint.MIME: self.arrays}
+        return {"text/html": self.html, "text/plain": self.text}
 
 
 def explorer(model, images, labels=None, class_names=None, title="What the model attends to"):
@@ -104,11 +103,11 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
         arrays |= _quantised("rollout", mixed)
 
     drawn = {
-        "images": fingerprint.of_array(images),
-        "layers": [fingerprint.of_array(layer.weights) for layer in layers],
-        "slot_maps": [fingerprint.of_array(layer.slot_maps) for layer in layers if layer.slot_maps is not None],
-        "rollout": fingerprint.of_array(rollout) if rollout is not None else None,
-        "evidence": fingerprint.of_array(evidence) if evidence is not None else None,
+        "images": images,
+        "layers": [layer.weights for layer in layers],
+        "slot_maps": [layer.slot_maps for layer in layers if layer.slot_maps is not None],
+        "rollout": rollout,
+        "evidence": evidence,
     }
     html = _page(about, arrays)
     _check_size(len(html.encode()), len(_page(about, {}).encode()), len(images))
