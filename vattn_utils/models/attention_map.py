@@ -5,11 +5,13 @@ What can be read from them is `maps.attention`'s matter.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from keras import ops
 
 from vattn_utils.data import check_images
+from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.eanet import double_normalise
 
 
@@ -28,12 +30,12 @@ class AttentionMap:
 
     kind: str
     weights: np.ndarray
-    grid: tuple
+    grid: tuple[int, int]
     prefix_tokens: int = 0
     slot_maps: np.ndarray | None = None
     registers: int = 0
 
-    def patches(self):
+    def patches(self) -> np.ndarray:
         """The attention each query pays to the patches as maps, `(B, heads, queries, rows, columns)`.
 
         What goes to class tokens and registers is left out and the rest divided by its sum. Undefined for external
@@ -45,12 +47,12 @@ class AttentionMap:
         weights = weights / weights.sum(axis=-1, keepdims=True)
         return weights.reshape(*weights.shape[:-1], *self.grid)
 
-    def own_share(self):
+    def own_share(self) -> np.ndarray:
         """How much attention goes to class tokens and registers, `(B, heads, queries)`, 0 to 1."""
         return self.weights[..., : self.prefix_tokens].sum(axis=-1)
 
 
-def maps(model, images, batch_size=64):
+def maps(model: Classifier, images: np.ndarray, batch_size: int = 64) -> list[AttentionMap]:
     """The attention of every layer of `model`, in order of depth.
 
     Args:
@@ -61,7 +63,7 @@ def maps(model, images, batch_size=64):
     Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model, ValueError
     where there is none.
     """
-    whole = []
+    whole: list[AttentionMap] = []
     for start, layers in zip(range(0, len(images), batch_size), batches(model, images, batch_size), strict=True):
         whole = whole or [_room_for(len(images), layer) for layer in layers]
         for room, layer in zip(whole, layers, strict=True):
@@ -80,7 +82,7 @@ def _room_for(count, layer):
     return dataclasses.replace(layer, weights=weights, slot_maps=slot_maps)
 
 
-def batches(model, images, batch_size=64):
+def batches(model: Classifier, images: np.ndarray, batch_size: int = 64) -> Iterator[list[AttentionMap]]:
     """What `maps` returns, batch by batch: for more images than fit into memory as maps.
 
     Memory is bounded by the batch. Yields a list of `AttentionMap`, in order of depth, for each batch of images.
