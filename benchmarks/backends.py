@@ -19,9 +19,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from vattn_utils import data, training
+from vattn_utils import data
 from vattn_utils.audit import upstream
-from vattn_utils.training import records
+from vattn_utils.data.files import write_atomically
+from vattn_utils.training.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "backends.jsonl"
 NARROW = dict(patch_size=12, dim=32, depth=2, heads=2, head_units=(256, 128))
@@ -36,7 +37,7 @@ RANDOM = {
 def build(dataset, normalization=layers.LayerNormalization):
     """The narrow ViT as the page makes it, with weights that NumPy draws as Keras would."""
     splits = ((dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test))
-    model = upstream.vit(**NARROW, normalization=normalization, data=splits).model
+    model = upstream.vit.build(**NARROW, normalization=normalization, data=splits).model
     random = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if weight.path.endswith("kernel"):
@@ -104,17 +105,16 @@ def main(arguments=None):
         "keras": keras.__version__,
         "logits": logits(dataset),
         "gradients": gradients(dataset),
-        "gradients with EarlyLayerNormalization": gradients(dataset, upstream.EarlyLayerNormalization),
+        "gradients with EarlyLayerNormalization": gradients(dataset, upstream.older.EarlyLayerNormalization),
         "random": random_layers(dataset),
-        "provenance": records.provenance(),
+        "provenance": provenance(),
     }
     key = (line["backend"], line["keras"])
     lines = [json.loads(text) for text in options.out.read_text().splitlines()] if options.out.exists() else []
     lines = sorted(
         [*(old for old in lines if (old["backend"], old["keras"]) != key), line], key=lambda one: one["keras"]
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    training.write_atomically(options.out, "".join(json.dumps(each) + "\n" for each in lines))
+    write_atomically(options.out, "".join(json.dumps(each) + "\n" for each in lines))
 
 
 if __name__ == "__main__":

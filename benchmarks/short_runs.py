@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,9 @@ import keras
 
 from vattn_utils import data, training
 from vattn_utils.audit import upstream
+from vattn_utils.models.counting import parameters
 from vattn_utils.training import records
+from vattn_utils.training.provenance import provenance
 from vattn_utils.training.train import build, with_policy
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,7 +42,7 @@ def by_script(dataset, seed, directory, epochs=10, batch_size=128, **mended):
     """Train keras.io's EANet as its page does, at 4-pixel patches: `(model, history, what was done)`."""
     keras.utils.set_random_seed(seed)
     train, (x_val, y_val) = dataset.split(0.2, seed)
-    example = upstream.eanet(patch_size=4, data=(train, (dataset.x_test, dataset.y_test)), **mended)
+    example = upstream.eanet.build(patch_size=4, data=(train, (dataset.x_test, dataset.y_test)), **mended)
     x, y = example.data
     validation = x_val, keras.utils.to_categorical(y_val, 100)
     history = _fit(example.model, directory, epochs, validation, x, y, batch_size=batch_size)
@@ -53,10 +54,10 @@ def by_vit_script(dataset, seed, directory, normalization, epochs=5, batch_size=
     """Train keras.io's ViT as its page does, coarser and smaller: `(model, history, what was done)`."""
     keras.utils.set_random_seed(seed)
     (x, y), validation = dataset.split(0.1, seed)
-    layer = {"Keras": keras.layers.LayerNormalization, "Keras 3.0.0": upstream.EarlyLayerNormalization}[normalization]
+    rules = {"Keras": keras.layers.LayerNormalization, "Keras 3.0.0": upstream.older.EarlyLayerNormalization}
     splits = ((x, y), (dataset.x_test, dataset.y_test))
     size = {"patch_size": 18, "head_units": (512, 256)}
-    model = upstream.vit(**size, normalization=layer, data=splits).model
+    model = upstream.vit.build(**size, normalization=rules[normalization], data=splits).model
     history = _fit(model, directory, epochs, validation, x, y, batch_size=batch_size)
     done = {"model": "upstream.vit", "precision": "float32", "seed": seed, "batch_size": batch_size, "epochs": epochs}
     return model, history, {**done, **size, "normalization": normalization}
@@ -76,8 +77,9 @@ def by_tail(dataset, seed, directory, optimizer, name="patch_convnet-cifar10-ker
     whole = keras.optimizers.schedules.CosineDecay(0.0, 0.85 * page, warmup_target=1e-3, warmup_steps=0.15 * page)
     begin = float(whole(page - steps))
     schedule = keras.optimizers.schedules.PolynomialDecay(begin, steps, 0.0, power=2)  # a cosine's foot
+    rules = {"keras": keras.optimizers.AdamW, "addons": upstream.older.DecoupledAdamW}
     model.compile(
-        {"keras": keras.optimizers.AdamW, "addons": upstream.DecoupledAdamW}[optimizer](schedule, weight_decay=1e-4),
+        rules[optimizer](schedule, weight_decay=1e-4),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
     )
@@ -90,13 +92,13 @@ def by_tail(dataset, seed, directory, optimizer, name="patch_convnet-cifar10-ker
 
 
 def _fit(model, directory, epochs, validation, *batches, callbacks=(), **options):
-    journal = training.Journal(directory, report=True)
+    history = training.History(directory, report=True)
     backup = keras.callbacks.BackupAndRestore(
         str(Path(directory) / "backup"), double_checkpoint=True, delete_checkpoint=False
     )
-    callbacks = [journal, backup, *callbacks]
+    callbacks = [history, backup, *callbacks]
     model.fit(*batches, epochs=epochs, verbose=0, callbacks=callbacks, validation_data=validation, **options)
-    return journal.history
+    return history.history
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +229,7 @@ def run(name, arm, seed, directory, results=RESULTS):
     """Train one arm of one experiment with one seed, and add it to the results."""
     experiment = EXPERIMENTS[name]
     dataset = data.load(experiment.dataset).take(experiment.images)
-    provenance = records.provenance()
+    made = provenance()
     model, history, done = experiment.train(dataset, seed, directory, **experiment.arms[arm])
     values = model.evaluate(
         dataset.x_test, _like(model, dataset.y_test, dataset.num_classes), batch_size=500, verbose=0, return_dict=True
@@ -239,10 +241,10 @@ def run(name, arm, seed, directory, results=RESULTS):
         "dataset": dataset.name,
         "digest": dataset.digest,
         "images": experiment.images,
-        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "parameters": parameters(model),
         "history": history,
         "test": values,
-        "provenance": {**provenance, "precision": done["precision"]},
+        "provenance": {**made, "precision": done["precision"]},
     }
     path = Path(results) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)

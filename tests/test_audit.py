@@ -139,14 +139,14 @@ def test_a_recurrent_cell_passes():
 
 
 class Positions(layers.Layer):
-    """A table added to the image; `use` scales it, `kind` says how it is kept."""
+    """A table added to the image; `use` scales it, `kept` says how."""
 
-    def __init__(self, kind="weight", use=1.0, trainable_weight=True):
+    def __init__(self, kept="weight", use=1.0, trainable_weight=True):
         super().__init__(name="positions")
-        self.kind, self.use, self.trainable_weight = kind, use, trainable_weight
+        self.kept, self.use, self.trainable_weight = kept, use, trainable_weight
 
     def build(self, shape):
-        if self.kind == "weight":
+        if self.kept == "weight":
             self.table = self.add_weight(
                 shape=shape[1:], initializer="random_normal", trainable=self.trainable_weight, name="embedding"
             )
@@ -195,7 +195,7 @@ def test_a_bias_that_a_softmax_cancels_passes():
 
 @pytest.mark.parametrize(
     "positions",
-    [Positions(trainable_weight=False), Positions(kind="tensor")],
+    [Positions(trainable_weight=False), Positions(kept="tensor")],
     ids=["trainable=False", "an array"],
 )
 def test_a_random_position_table_that_is_not_trained_is_caught(positions):
@@ -399,7 +399,7 @@ SMALL = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16)
 
 
 @pytest.mark.parametrize(
-    ("kind", "build"),
+    ("name", "build"),
     [
         ("vit", lambda: models.build("vit", "book", num_classes=4, **SMALL)),
         ("eanet", lambda: models.build("eanet", "book", num_classes=4, memory_slots=4, dropout=0.1, **SMALL)),
@@ -407,9 +407,9 @@ SMALL = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16)
     ],
     ids=["vit", "eanet", "patch_convnet"],
 )
-def test_the_books_models_and_recipes_pass_every_check(tiny, kind, build):
+def test_the_books_models_and_recipes_pass_every_check(tiny, name, build):
     keras.utils.set_random_seed(0)
-    findings = audit(build(), tiny, training.recipe(kind, batch_size=16), show=False)
+    findings = audit(build(), tiny, training.recipe(name, batch_size=16), show=False)
     assert {finding.check: finding.found for finding in findings if finding.verdict != "ok"} == {}
 
 
@@ -483,16 +483,16 @@ def test_the_table_names_verdict_measure_and_way_out(capsys):
 DECAY = {"decay groups", "decay strength"}
 TINY = {
     "keras-io-eanet": (
-        lambda: [upstream.eanet("external", 8, 16, 1, 2, 2), upstream.eanet("self", 8, 16, 1, 2, 2)],
+        lambda: [upstream.eanet.build("external", 8, 16, 1, 2, 2), upstream.eanet.build("self", 8, 16, 1, 2, 2)],
         [DECAY | {"input range"}, DECAY | {"input range", "head width"}],
     ),
-    "keras-io-vit": (lambda: [upstream.vit(24, 16, 1, 2, (8,))], [DECAY | {"head width"}]),
+    "keras-io-vit": (lambda: [upstream.vit.build(24, 16, 1, 2, (8,))], [DECAY | {"head width"}]),
     "keras-io-vit-small-ds": (
-        lambda: [upstream.vit(24, 16, 1, 2, (8,), schedule=SCHEDULE)],
+        lambda: [upstream.vit.build(24, 16, 1, 2, (8,), schedule=SCHEDULE)],
         [DECAY | {"head width", "schedule"}],
     ),
     "keras-io-patch-convnet": (
-        lambda: [upstream.patch_convnet(16, 2, 4)],
+        lambda: [upstream.patch_convnet.build(16, 2, 4)],
         [DECAY | {"resolution", "shared weights", "dropout", "test images"}],
     ),
 }
@@ -516,8 +516,8 @@ def test_the_mends_of_an_example_mend_what_they_say():
     (published, _), (mended, _) = (
         (audit(example.model, example.data, show=False, **example.given), example)
         for example in (
-            upstream.eanet("external", 8, 16, 1, 2, 2),
-            upstream.eanet("external", 8, 16, 1, 2, 2, contrast_first=True, weight_decay=0.1),
+            upstream.eanet.build("external", 8, 16, 1, 2, 2),
+            upstream.eanet.build("external", 8, 16, 1, 2, 2, contrast_first=True, weight_decay=0.1),
         )
     )
     defects = [{f.check for f in findings if f.verdict == "defect"} for findings in (published, mended)]
@@ -526,7 +526,7 @@ def test_the_mends_of_an_example_mend_what_they_say():
 
 def test_the_decay_of_tensorflow_addons_does_not_ask_the_learning_rate():
     decayed = {}
-    for rule in (keras.optimizers.AdamW, upstream.DecoupledAdamW):
+    for rule in (keras.optimizers.AdamW, upstream.older.DecoupledAdamW):
         weight = keras.Variable([2.0])
         optimizer = rule(0.1, weight_decay=0.01)
         optimizer.apply([keras.ops.zeros(1)], [weight])

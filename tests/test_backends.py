@@ -24,13 +24,13 @@ def test_fixed_weights_give_the_same_logits_twice(few):
 def test_the_early_normalisation_changes_the_gradients_and_not_the_outputs(few):
     now, early = (
         np.array(backends.gradients(few, layer))
-        for layer in (backends.layers.LayerNormalization, upstream.EarlyLayerNormalization)
+        for layer in (backends.layers.LayerNormalization, upstream.older.EarlyLayerNormalization)
     )
     assert np.abs(now - early).max() > 0.01 * now.max()
     images = few.x_test[:8]
     outputs = [
         backends.build(few, layer).predict(images, verbose=0)
-        for layer in (backends.layers.LayerNormalization, upstream.EarlyLayerNormalization)
+        for layer in (backends.layers.LayerNormalization, upstream.older.EarlyLayerNormalization)
     ]
     np.testing.assert_allclose(*outputs, atol=1e-4)
 

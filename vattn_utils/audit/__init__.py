@@ -5,19 +5,23 @@
 
 or, for keras.io's examples as published: `python -m vattn_utils audit keras-io-eanet`.
 
-A few images go through one training step and one prediction, with instruments at every layer (`watch`). No weight is
-changed. Each check of `audit_checks` is a function from what was handed over and measured to one `Finding`.
+A few images go through one training step and one prediction, with instruments at every layer (`instruments.Watch`). No
+weight is changed. Each of `checks` is a function from what was handed over and measured (`Case`) to one `Finding`.
 """
 
 import math
 import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
 from vattn_utils import data, training
 from vattn_utils.audit import upstream
-from vattn_utils.audit.checks import CHECKS, DEFECT, UNKNOWN, Finding
-from vattn_utils.audit.instruments import Case, read, untouched
+from vattn_utils.audit.case import Case
+from vattn_utils.audit.checks import CHECKS
+from vattn_utils.audit.finding import DEFECT, UNKNOWN, Finding
+from vattn_utils.audit.instruments import read, untouched
 
 IMAGES = 16  # how many are looked at
 
@@ -25,26 +29,26 @@ IMAGES = 16  # how many are looked at
 class AuditError(Exception):
     """There are defects; `findings` holds them."""
 
-    def __init__(self, findings):
+    def __init__(self, findings: list[Finding]):
         self.findings = findings
         super().__init__("; ".join(f"{f.check}: {f.found} {f.advice}".strip() for f in findings))
 
 
 def audit(
-    model,
-    dataset,
-    recipe=None,
+    model: keras.Model,
+    dataset: Any,
+    recipe: training.Recipe | None = None,
     *,
-    test=None,
-    validation_data=None,
-    callbacks=(),
-    schedule=None,
-    epochs=None,
-    batch_size=32,
-    steps_per_epoch=None,
-    show=True,
-    raise_on_defect=False,
-):
+    test: Any = None,
+    validation_data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    schedule: Callable[[int], Any] | None = None,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    steps_per_epoch: int | None = None,
+    show: bool = True,
+    raise_on_defect: bool = False,
+) -> list[Finding]:
     """Measure what is wrong with how `model` is about to be trained, and print a table.
 
     Args:
@@ -76,7 +80,7 @@ def audit(
     if not model.built:
         model(x[:1])
     with untouched(model):
-        if not model.compiled:
+        if recipe and not model.compiled:
             training.compile_model(model, recipe, steps)
         case.optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         case.measure()
@@ -89,7 +93,7 @@ def audit(
     return findings
 
 
-def table(findings):
+def table(findings: Sequence[Finding]) -> str:
     """The findings as text: check, verdict, what was found and, behind an arrow, the way out."""
     width = max(len(finding.check) for finding in findings)
     lines = []
@@ -120,7 +124,7 @@ def _first(dataset):
     return x[:IMAGES], y[:IMAGES], y, batches
 
 
-def report(name):
+def report(name: str) -> None:
     """Print what is wrong with keras.io's page `name`, one of `upstream.EXAMPLES`, each of its models in a table."""
     for example in upstream.build(name):
         findings = audit(example.model, example.data, **example.given, show=False)

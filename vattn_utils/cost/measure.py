@@ -29,7 +29,7 @@ def _fused(x):
 
 
 def _upstream(x):
-    return upstream.external_attention(x, DIM, 4 * HEADS, 4, 0.0)
+    return upstream.eanet.external_attention(x, DIM, 4 * HEADS, 4, 0.0)
 
 
 def _folded(x):
