@@ -31,10 +31,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from vattn_utils import training
 from vattn_utils.cost import curves, measure
+from vattn_utils.data.files import write_atomically
 from vattn_utils.statistics import medians
-from vattn_utils.training import records
+from vattn_utils.training.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 TOKENS = tuple(64 * 2**power for power in range(9))  # 64 to 16,384
@@ -66,7 +66,7 @@ def measure_missing(
         known = {(p["contestant"], p["tokens"]): p for p in there if p["provenance"]["backend"] == backend}
         missing = [name for name in measure.CONTESTANTS if (name, n) not in known]
         images = max(1, tokens_per_call // n)
-        provenance = records.provenance()
+        made = provenance()
         memory, modes = {}, {}
         for name in missing:
             expected = _expected(name, n, known)
@@ -79,11 +79,11 @@ def measure_missing(
                 for mode in measure.MODES
             }
         for point in measure.timed(n, tokens_per_call, missing, modes, rounds, seconds) if missing else ():
-            point |= {"memory": memory[point["contestant"]], "limit_bytes": limit, "provenance": provenance}
+            point |= {"memory": memory[point["contestant"]], "limit_bytes": limit, "provenance": made}
             there.append(point)
             print(_told(point), flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        training.write_atomically(path, "".join(json.dumps(point) + "\n" for point in there))
+        write_atomically(path, "".join(json.dumps(point) + "\n" for point in there))
     return [point for point in there if point["provenance"]["backend"] == backend]
 
 
@@ -219,7 +219,7 @@ def main(arguments=None):
     else:
         limit = int(options.limit_gib * 2**30)
         points = measure_missing(rounds=options.rounds, seconds=options.seconds, limit=limit, results=options.results)
-    print(f"One layer of attention, width {measure.DIM}, {keras.backend.backend()}, {records.provenance()['device']}")
+    print(f"One layer of attention, width {measure.DIM}, {keras.backend.backend()}, {provenance()['device']}")
     print(*summary(points), sep="\n")
 
 

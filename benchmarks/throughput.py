@@ -9,13 +9,14 @@ models take turns, so that whatever else the machine does meets all of them alik
 import argparse
 import itertools
 import json
-import math
 import statistics
 import time
 from pathlib import Path
 
 from vattn_utils import data, models, training
-from vattn_utils.training import records
+from vattn_utils.data.files import write_atomically
+from vattn_utils.models.counting import parameters
+from vattn_utils.training.provenance import provenance
 from vattn_utils.training.train import build
 
 RESULT = Path(__file__).parent / "results" / "throughput.jsonl"
@@ -31,8 +32,7 @@ def stepper(kind, variant, precision, overrides=None):
     batches = training.Batches(x, y, dataset.num_classes, recipe)
     training.compile_model(model, recipe, len(batches))
     indices = itertools.cycle(range(len(batches)))
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size, parameters
+    return lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size, parameters(model)
 
 
 def main(arguments=None):
@@ -43,7 +43,7 @@ def main(arguments=None):
     parser.add_argument("--precision", default="mixed_bfloat16", choices=("float32", "mixed_bfloat16"))
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
-    provenance = records.provenance(options.precision)
+    made = provenance(options.precision)
     steppers = {
         (kind, variant): stepper(kind, variant, options.precision)
         for kind in options.models
@@ -61,14 +61,13 @@ def main(arguments=None):
             seconds[which].append(time.perf_counter() - begin)
     lines = []
     for (kind, variant), found in seconds.items():
-        _, images, parameters = steppers[kind, variant]
+        _, images, count = steppers[kind, variant]
         rate = images / statistics.median(found)
         print(f"{kind:14}{variant:21}{rate:8.1f} images a second")
-        line = {"model": kind, "variant": variant, "parameters": parameters}
+        line = {"model": kind, "variant": variant, "parameters": count}
         line["optimizer"] = training.recipe(kind, variant.partition(",")[0]).optimizer
-        lines.append({**line, "images_per_second": rate, "provenance": provenance})
-    options.result.parent.mkdir(parents=True, exist_ok=True)
-    training.write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
+        lines.append({**line, "images_per_second": rate, "provenance": made})
+    write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from vattn_utils import models
 from vattn_utils.cost import curves, measure
 from vattn_utils.cost.counts import multiply_adds
 from vattn_utils.models import layers
-from vattn_utils.training import records
+from vattn_utils.training.provenance import provenance
 
 TENSORFLOW = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the program is TensorFlow's")
 
@@ -252,7 +252,7 @@ def test_what_is_there_is_not_measured_again_and_what_needs_too_much_is_not_call
     assert last["self, fused"]["memory"]["step"] == {"bytes": None, "expected": 32_000}
     assert last["self, fused"]["seconds"] == {}
     assert set(last["external, folded"]["seconds"]) == {"forward", "step"}
-    assert last["external, folded"]["provenance"].keys() == records.provenance().keys()
+    assert last["external, folded"]["provenance"].keys() == provenance().keys()
     assert "N     32  self, fused          forward: not called" in capsys.readouterr().out
     assert curves.memory_ends(points, "self, fused", "step", 20_000) == (pytest.approx(20), True)
     assert list(curves.series(points, "self, fused", "step")[0]) == [8, 16]

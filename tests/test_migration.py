@@ -1,9 +1,12 @@
 """Old records are read by new code."""
 
+import dataclasses
+import json
+
 import pytest
 
 from vattn_utils import models
-from vattn_utils.training import migration
+from vattn_utils.training import Recipe, migration, records
 
 OLD = {"num_classes": 5, "dim": 16, "head_units": [], "head_dropout": 0.0, "epsilon": 1e-6, "final_norm": True}
 
@@ -30,3 +33,35 @@ def test_what_is_no_longer_built_is_refused_by_name():
         migration.config("eanet", "book", {**OLD, "final_norm": False})
     with pytest.raises(ValueError, match=r"head_units=\(8,\)|head_units=\[8\]"):
         migration.config("vit", "book", {**OLD, "head_units": [8]})
+
+
+def test_the_recipe_of_an_old_record_is_a_recipe_of_today():
+    old = {"epochs": 3, "floor": 0.1, "augmentation": ["flip", "trivial"]}
+    recipe = Recipe(**migration.recipe(old))
+    assert recipe == Recipe(epochs=3, min_lr_ratio=0.1, augmentation=("flip", "trivial_augment"))
+    assert Recipe(**migration.recipe(dataclasses.asdict(recipe))) == recipe
+    assert old == {"epochs": 3, "floor": 0.1, "augmentation": ["flip", "trivial"]}
+
+
+def test_a_record_written_by_an_older_commit_is_read(tmp_path):
+    source = records.folder() / "patch_convnet-cifar10-book"
+    values = json.loads((source / "record.json").read_text())
+    assert "floor" in values["recipe"]
+    assert "trivial" in values["recipe"]["augmentation"]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "record.json").write_text(json.dumps(values))
+    record = records.load("old", tmp_path)
+    assert record.recipe.min_lr_ratio == values["recipe"]["floor"]
+    assert record.recipe.augmentation == ("flip", "crop", "trivial_augment")
+    assert (record.parameters, record.metrics, record.kind) == (values["parameters"], values["test"], "patch_convnet")
+
+
+@pytest.mark.parametrize(
+    "change", [{"recipe": {"augmentation": [], "speed": 3}}, {"recipe": {"augmentation": [], "epochs": 0}}]
+)
+def test_a_record_with_a_recipe_that_cannot_be_is_named(tmp_path, change):
+    values = json.loads((records.folder() / "eanet-shapes10-book" / "record.json").read_text())
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "record.json").write_text(json.dumps(values | change))
+    with pytest.raises(records.RecordError, match=r"odd/record.json cannot be read: .*(speed|epochs=0)"):
+        records.load("odd", tmp_path)

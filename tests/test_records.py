@@ -3,8 +3,6 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
-import types
 from pathlib import Path
 
 import keras
@@ -13,7 +11,8 @@ import pytest
 
 from vattn_utils import models, training
 from vattn_utils.__main__ import main
-from vattn_utils.training import records, train
+from vattn_utils.training import records, train, writing
+from vattn_utils.training.provenance import provenance
 from vattn_utils.training.records import RecordError
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +44,8 @@ def test_a_record_says_what_was_run(root, tiny):
     record = records.load("eanet-tiny-book", root)
     assert record.recipe == RECIPE
     assert record.config["memory_slots"] == 4
-    assert record.values["digest"] == tiny.digest
-    assert record.values["images_seen"] == 80
+    assert record.digest == tiny.digest
+    assert record.images_seen == 80
     assert record.provenance["backend"] == keras.backend.backend()
     assert record.provenance["versions"]["keras"] == keras.__version__
     assert len(record.history["val_accuracy"]) == 1
@@ -67,22 +66,32 @@ def test_weights_are_stored_in_half_precision_under_their_paths(root):
     assert "block_0/attention/memory_key" in arrays
 
 
+def written(name, model, dataset, root, base=None):
+    """A record of `model` as if it had been trained for an epoch."""
+    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
+    what = dict(variant="book", dataset=dataset, recipe=RECIPE, run=run, provenance=provenance())
+    return writing.write(name, model, **what, metrics={"top1": 0.5}, rounding=0.25, root=root, base=base)
+
+
 def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
     model = models.build("eanet", "book", num_classes=4, **SIZES)
-    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
-    record = records.write("eanet-tiny-book", model, tiny, "book", RECIPE, run, records.provenance(), root=tmp_path)
+    record = written("eanet-tiny-book", model, tiny, tmp_path)
     for shipped, trained in zip(record.model().get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(shipped, trained.astype("float16"))
 
 
-def test_a_record_says_what_rounding_its_weights_did_to_the_accuracy(tiny, tmp_path):
+def test_a_record_holds_the_metrics_it_is_given(tiny, tmp_path):
+    record = written("eanet-tiny-book", models.build("eanet", "book", num_classes=4, **SIZES), tiny, tmp_path)
+    assert (record.metrics, record.rounding) == ({"top1": 0.5}, 0.25)
+
+
+def test_a_model_is_evaluated_as_it_is_stored_beside_what_rounding_did_to_it(tiny):
     model = models.build("eanet", "book", num_classes=4, **SIZES)
-    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
     for weight in model.trainable_weights:  # far below what float16 can tell from zero
         weight.assign(weight * 1e-9)
-    record = records.write("eanet-tiny-book", model, tiny, "book", RECIPE, run, records.provenance(), root=tmp_path)
-    before = training.evaluate(model, tiny.x_test, tiny.y_test)["top1"]
-    assert record.values["rounding"] == record.metrics["top1"] - before != 0
+    exact = training.evaluate(model, tiny.x_test, tiny.y_test)["top1"]
+    metrics, rounding = train.evaluate_as_stored(model, tiny)
+    assert rounding == metrics["top1"] - exact != 0
 
 
 def test_weights_that_are_too_large_are_kept_where_they_were_trained_and_not_missed_elsewhere(
@@ -151,9 +160,9 @@ def test_measurements_that_do_not_exist_are_refused_with_those_that_do():
 
 def test_a_record_that_could_not_be_written_leaves_nothing_and_keeps_the_old_one(copy, tiny, monkeypatch):
     before = (copy / "eanet-tiny-book" / "record.json").read_text()
-    monkeypatch.setattr(training, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(writing, "save_file", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train.train("eanet", tiny, "book", RECIPE, overrides=SIZES, root=copy)
+        written("eanet-tiny-book", records.load("eanet-tiny-book", copy).model(), tiny, copy)
     assert [path.name for path in copy.iterdir()] == ["eanet-tiny-book"]
     assert (copy / "eanet-tiny-book" / "record.json").read_text() == before
 
@@ -232,8 +241,8 @@ def test_a_record_on_the_encoder_of_another_ships_the_rest_only(based, tiny):
     model, base = based.model(), based.base.model()
     assert training.evaluate(model, tiny.x_test, tiny.y_test) == based.metrics
     images = tiny.x_test[:4]
-    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(m.encode(images)) for m in (model, base)))
-    assert based.values["parameters"] == model.count_params()
+    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(m.encode(images)[0]) for m in (model, base)))
+    assert based.parameters == model.count_params()
     assert based.all_of("images_seen") == "80 + 80"
     assert based.base.all_of("images_seen") == "80"
 
@@ -254,9 +263,8 @@ def test_an_encoder_that_is_another_by_now_or_gone_is_named(based, tiny):
 def test_an_encoder_that_was_trained_on_is_not_recorded_as_the_bases(based, tiny):
     model = based.model()
     model.stem[0].bias.assign(keras.ops.ones_like(model.stem[0].bias))
-    run = training.Run({"loss": [1.0], "seconds": [1.0]}, 1, 1)
     with pytest.raises(RecordError, match="stem_0/bias is not what patch_convnet-tiny-book holds"):
-        records.write("other", model, tiny, "book", RECIPE, run, {}, root=based.path.parent, base=based.base)
+        written("other", model, tiny, based.path.parent, based.base)
     assert not (based.path.parent / "other").exists()
 
 
@@ -276,13 +284,13 @@ def test_an_encoder_that_does_not_fit_is_refused_and_nothing_is_lost(based, tiny
         monkeypatch.setattr(train, "build", lambda *_: models.build("vit", num_classes=4, **SMALL))
     with pytest.raises(ValueError, match=message):
         on_trunk(tiny, based.path.parent, **changes)
-    assert based.model().count_params() == based.values["parameters"]
+    assert based.model().count_params() == based.parameters
 
 
 def test_a_run_is_not_resumed_on_another_encoder(based, tiny, tmp_path):
     root = based.path.parent
     again = on_trunk(tiny, root, name="again", directory=tmp_path / "run")
-    assert again.values["sha256"]["model.safetensors"] == based.values["sha256"]["model.safetensors"]
+    assert again.sha256["model.safetensors"] == based.sha256["model.safetensors"]
     with pytest.raises(ValueError, match="holds another run"):
         train.train(
             "patch_convnet", tiny, "book", RECIPE, "again", TRUNK | {"queries": "per-class"}, tmp_path / "run", root
@@ -293,7 +301,7 @@ def test_a_run_is_not_resumed_on_another_encoder(based, tiny, tmp_path):
 
 
 def test_the_command_of_a_record_trains_it_again(based, tiny, monkeypatch):
-    root, expected = based.path.parent, based.values["sha256"]["model.safetensors"]
+    root, expected = based.path.parent, based.sha256["model.safetensors"]
     monkeypatch.setattr(train.data, "load", lambda name: tiny)
     monkeypatch.setenv("VATTN_RECORDS", str(root))
     monkeypatch.chdir(root)
@@ -301,7 +309,7 @@ def test_the_command_of_a_record_trains_it_again(based, tiny, monkeypatch):
     assert words[:5] == ["python", "-m", "vattn_utils", "train", "patch_convnet"]
     shutil.rmtree(based.path)
     main(words[3:])
-    assert records.load("per-class", root).values["sha256"]["model.safetensors"] == expected
+    assert records.load("per-class", root).sha256["model.safetensors"] == expected
 
 
 def test_what_comes_from_the_data_is_not_set_by_hand(tiny):
@@ -318,11 +326,12 @@ def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
             main(shlex.split(train.command(record).partition("vattn_utils ")[2]))
         assert train.command(record).startswith("KERAS_BACKEND=torch ") == (record.provenance["backend"] == "torch")
         kind, dataset, variant, recipe, name, changes, _ = seen["given"]
+        name = name or train.default_name(kind, dataset, variant)
         assert (kind, dataset, name, recipe) == (
-            record.values["model"], record.values["dataset"], record.name, record.recipe
+            record.kind, record.dataset, record.name, record.recipe
         )  # fmt: skip
         told = {name: record.config[name] for name in ("num_classes", "mean", "std")} | changes
-        wanted = models.MODELS[kind](**record.config).get_config()
+        wanted = models.constructor(kind, variant)[0](**record.config).get_config()
         assert models.build(kind, variant, **told).get_config() == wanted
 
 
@@ -330,8 +339,8 @@ def test_a_command_leaves_out_what_is_the_default(root):
     record = records.load("eanet-tiny-book", root)
     config = models.build("eanet", num_classes=4).get_config()
     plain = {name: value for name, value in config.items() if name not in ("dtype", "trainable")}
-    values = {**record.values, "recipe": dataclasses.asdict(training.recipe("eanet")), "config": plain}
-    assert train.command(records.Record(root, values)) == "python -m vattn_utils train eanet --dataset tiny"
+    record = dataclasses.replace(record, recipe=training.recipe("eanet"), config=plain)
+    assert train.command(record) == "python -m vattn_utils train eanet --dataset tiny"
 
 
 def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
@@ -344,8 +353,8 @@ def test_every_shipped_record_is_whole():
     for record in records.load_all(ROOT / "records"):
         record.check_files()
         if record.ships_weights:
-            assert record.model().count_params() == record.values["parameters"]
-        assert abs(record.values.get("rounding", 0)) <= 0.0005  # those of before it was recorded lack it
+            assert record.model().count_params() == record.parameters
+        assert abs(record.rounding or 0) <= 0.0005  # those of before it was recorded lack it
 
 
 def test_the_weights_in_the_repository_are_small():
@@ -361,8 +370,8 @@ def test_tensorboard_reads_the_history_written_beside_a_record(copy):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     record = records.load("eanet-tiny-book", copy)
-    records.write_events(record)
-    records.write_events(record)  # replaces what it wrote
+    writing.write_events(record)
+    writing.write_events(record)  # replaces what it wrote
     assert [path.name for path in (record.path / "tensorboard").iterdir()] == ["events.out.tfevents"]
     log = EventAccumulator(str(record.path / "tensorboard"), size_guidance={"tensors": 0})
     log.Reload()
@@ -383,18 +392,3 @@ def test_what_tensorboard_shows_of_a_shipped_record_is_its_history():
         for name, values in record.history.items():
             shown = [event.tensor_proto.float_val[0] for event in log.Tensors(name)]
             np.testing.assert_allclose(shown, values, rtol=1e-6, err_msg=f"{record.name}, {name}")
-
-
-def test_on_torch_the_device_is_asked_of_torch(monkeypatch):
-    cuda = types.SimpleNamespace(device_count=lambda: 1, get_device_name=lambda index: f"card {index}")
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda, __version__="2"))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    assert records.provenance()["device"] == "1 x card 0"
-    cuda.device_count = lambda: 0
-    assert "CPU core" in records.provenance()["device"]
-
-
-def test_a_process_pinned_to_one_core_says_so(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1}, raising=False)
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
-    assert records.provenance()["device"].startswith("1 CPU core (")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vattn_utils import models, training
-from vattn_utils.training import Batches, Recipe, Repeatable
+from vattn_utils.training import Batches, Recipe, Repeatable, loop
 
 SHORT = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, validation=16, augmentation=("flip",))
 
@@ -118,22 +118,24 @@ def test_one_line_is_printed_for_each_epoch(tiny, capsys):
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine(tiny):
     model = model_of(tiny)
-    training.compile_model(model, Recipe(epochs=10, learning_rate=0.01, warmup=0.2, floor=0.1), steps_per_epoch=10)
+    training.compile_model(
+        model, Recipe(epochs=10, learning_rate=0.01, warmup=0.2, min_lr_ratio=0.1), steps_per_epoch=10
+    )
     schedule = model.optimizer._learning_rate
     rates = [float(schedule(step)) for step in (0, 10, 20, 60, 100)]
     np.testing.assert_allclose(rates, [0, 0.005, 0.01, 0.0055, 0.001], rtol=1e-4)
 
 
-def test_a_floor_of_one_keeps_the_learning_rate(tiny):
+def test_a_least_rate_of_one_keeps_the_learning_rate(tiny):
     model = model_of(tiny)
-    training.compile_model(model, Recipe(learning_rate=0.01, warmup=0, floor=1), steps_per_epoch=10)
+    training.compile_model(model, Recipe(learning_rate=0.01, warmup=0, min_lr_ratio=1), steps_per_epoch=10)
     assert {round(float(model.optimizer._learning_rate(step)), 6) for step in (0, 100, 499)} == {0.01}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_decay_shrinks_matrices_by_keras_rule_and_nothing_else(tiny, optimizer):
     model = model_of(tiny)
-    recipe = Recipe(optimizer=optimizer, learning_rate=0.1, warmup=0, floor=1, weight_decay=0.5)
+    recipe = Recipe(optimizer=optimizer, learning_rate=0.1, warmup=0, min_lr_ratio=1, weight_decay=0.5)
     training.compile_model(model, recipe, steps_per_epoch=10)
     for weight in model.trainable_weights:
         weight.assign(np.ones(weight.shape))
@@ -201,7 +203,7 @@ def test_top_5_counts_the_fifth_and_not_the_sixth():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(augmentation=("flop",)), "augmentation 'flop' is not known"),
+        (dict(augmentation=("flop",)), "augmentation 'flop' is not known; did you mean 'flip'?"),
         (dict(epochs=0), "epochs=0 is not possible"),
         (dict(warmup=2), "warmup=2 is not a share"),
         (dict(select="first"), "select='first' is not known"),
@@ -214,9 +216,9 @@ def test_a_recipe_refuses_what_cannot_be(changes, message):
 
 
 def test_an_unknown_field_or_model_is_refused():
-    with pytest.raises(ValueError, match="a recipe has no epoch"):
+    with pytest.raises(ValueError, match="a recipe has no epoch; did you mean 'epochs'"):
         training.recipe("vit", epoch=3)
-    with pytest.raises(ValueError, match="no recipe for 'vti'"):
+    with pytest.raises(ValueError, match="no recipe for 'vti'; did you mean 'vit'"):
         training.recipe("vti")
 
 
@@ -249,7 +251,7 @@ def test_a_training_step_is_traced_once(tiny):
 def test_a_run_of_few_steps_learns_the_same_without_a_graph(tiny, monkeypatch):
     histories = []
     for few in (0, 1000):
-        monkeypatch.setattr(training, "FEW_STEPS", few)
+        monkeypatch.setattr(loop, "FEW_STEPS", few)
         keras.utils.set_random_seed(0)
         model = model_of(tiny)
         histories.append(training.fit(model, tiny, SHORT).history)
@@ -272,3 +274,12 @@ def test_batches_are_mixed_as_often_and_as_long_as_the_recipe_says():
     assert not any(mixed(8) + mixed(9))
     with pytest.raises(ValueError, match=r"mix_share=1\.5 is not a share"):
         Recipe(mix_share=1.5)
+
+
+def test_a_recipe_tells_every_field_and_what_it_means_but_not_how_much_of_nothing_is_mixed():
+    plain, mixed = Recipe().table(), Recipe(cutmix=1.0).table()
+    assert [name for name, _, _ in mixed] == [field.name for field in dataclasses.fields(Recipe)]
+    assert {name for name, _, _ in mixed} - {name for name, _, _ in plain} == {"mix_share", "unmixed_share"}
+    values = {name: value for name, value, _ in plain}
+    assert (values["learning_rate"], values["augmentation"]) == ("0.002", "flip, crop")
+    assert all(len(meaning) > 10 for _, _, meaning in mixed)

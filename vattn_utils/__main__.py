@@ -12,7 +12,7 @@ from pathlib import Path
 from vattn_utils import audit, models, training
 from vattn_utils.audit import upstream
 from vattn_utils.maps import attribution, comparison
-from vattn_utils.training import records, train
+from vattn_utils.training import records, train, writing
 
 
 def main(arguments=None):
@@ -81,7 +81,7 @@ def _records(parser):
     def do(options):
         if options.tensorboard:
             for record in records.load_all():
-                records.write_events(record)
+                writing.write_events(record)
             print(f"To see them: tensorboard --logdir {records.folder()}")
         elif options.verify:
             faults = records.verify()

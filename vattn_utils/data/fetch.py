@@ -11,7 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from vattn_utils.data.files import cache, write_atomically
+from vattn_utils.data.files import cache, sha256_of, write_atomically
 
 SILENCE = 20  # seconds without a byte after which an address is given up
 
@@ -48,7 +48,7 @@ def fetch(
         if not is_address(address):
             raise ValueError(f"{address!r} is no address; it should begin with http:// or https://")
     path = Path(folder or cache() / "fetched", hashlib.sha256(addresses[0].encode()).hexdigest())
-    if path.exists() and sha256 in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+    if path.exists() and sha256 in (None, sha256_of(path)):
         return path
     failures = []
     for address in addresses:

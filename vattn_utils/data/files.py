@@ -1,5 +1,6 @@
 """Files and folders: where this machine keeps them, and how one is written so that nobody finds a part of it."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,3 +38,8 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], o
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -153,7 +153,7 @@ def report(name: str, images: int = 512, methods: Sequence[str] | None = None, s
     Raises ValueError for a record, a method or a number of images that there is not, or weights that are not shipped.
     """
     record = records.load(name)
-    model, dataset = record.model(), data.load(record.values["dataset"])
+    model, dataset = record.model(), data.load(record.dataset)
     for method in methods or ():
         check_choice("method", method, tuple(attribution.methods(model)))
     if not 1 <= images <= len(dataset.x_test):

@@ -29,7 +29,7 @@ def provenance() -> dict[str, object]:
     """On what a chapter is executed here: the device and the versions."""
     # Keras, for which a look at the data need not wait; it comes without its log.
     from vattn_utils.show import chapter  # noqa: F401
-    from vattn_utils.training import records
+    from vattn_utils.training.provenance import provenance as whole
 
-    made = records.provenance()
+    made = whole()
     return {"device": made["device"], "versions": made["versions"]}

@@ -4,17 +4,19 @@ It belongs to the recipe and not to the model, ends before normalisation, and is
 a random generator: every backend sees the same images, and a resumed run sees those it would have seen.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 
-def flip(images, random):
+def flip(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Mirror half of the images left to right."""
     mirrored = random.random(len(images)) < 0.5
     return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def crop(images, random, padding=4):
+def crop(images: np.ndarray, random: np.random.Generator, padding: int = 4) -> np.ndarray:
     """Shift each image by up to `padding` pixels in both directions; the border is filled by reflection."""
     count, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
@@ -24,7 +26,7 @@ def crop(images, random, padding=4):
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def trivial(images, random):
+def trivial_augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """TrivialAugment: one random operation at one random strength for each image (Müller and Hutter 2021, table 1)."""
     names = random.integers(0, len(OPERATIONS), len(images))
     strengths = random.random(len(images))
@@ -33,30 +35,30 @@ def trivial(images, random):
     return np.stack([np.asarray(OPERATIONS[name](Image.fromarray(x), s, sign)) for x, name, s, sign in drawn])
 
 
-def rotate(images, random, degrees=36):
+def rotate(images: np.ndarray, random: np.random.Generator, degrees: float = 36) -> np.ndarray:
     """Turn each image by up to `degrees` either way: a factor of 0.1 of the full circle, as in keras.io's EANet."""
     angles = random.uniform(-degrees, degrees, len(images))
     turned = zip(images, angles, strict=True)
     return np.stack([np.asarray(_reflected(Image.fromarray(x), angle=angle)) for x, angle in turned])
 
 
-def zoom(images, random, factor=0.2):
+def zoom(images: np.ndarray, random: np.random.Generator, factor: float = 0.2) -> np.ndarray:
     """Enlarge or shrink height and width, each by up to `factor`; the border is filled by reflection."""
     scales = 1 + random.uniform(-factor, factor, (len(images), 2))
     return np.stack([np.asarray(_reflected(Image.fromarray(x), scale=s)) for x, s in zip(images, scales, strict=True)])
 
 
-def contrast(images, random, factor=0.1):
+def contrast(images: np.ndarray, random: np.random.Generator, factor: float = 0.1) -> np.ndarray:
     """Stretch each channel about its mean by up to `factor`, on 0 to 255 images, where clipping is harmless."""
     stretch = 1 + random.uniform(-factor, factor, (len(images), 1, 1, 1))
     mean = images.mean(axis=(1, 2), keepdims=True)
     return np.clip(np.rint((images - mean) * stretch + mean), 0, 255).astype("uint8")
 
 
-AUGMENTATIONS = {f.__name__: f for f in (flip, crop, trivial, rotate, zoom, contrast)}
+AUGMENTATIONS = {f.__name__: f for f in (flip, crop, trivial_augment, rotate, zoom, contrast)}
 
 
-def augment(images, names, random):
+def augment(images: np.ndarray, names: Iterable[str], random: np.random.Generator) -> np.ndarray:
     """Apply the named augmentations in order.
 
     Args:
@@ -71,7 +73,9 @@ def augment(images, names, random):
     return images
 
 
-def mix(images, targets, random, mixup=0.0, cutmix=0.0):
+def mix(
+    images: np.ndarray, targets: np.ndarray, random: np.random.Generator, mixup: float = 0.0, cutmix: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Mix each image with another of its batch: Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019).
 
     Args:

@@ -1,6 +1,7 @@
 """Keras' Muon, for convolutions too (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -24,25 +25,31 @@ class Muon(keras.optimizers.Muon):
         others: of `keras.optimizers.Muon`, as keywords.
     """
 
-    def __init__(self, learning_rate=1e-3, weight_decay=0.0, adam_weight_decay=None, **others):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        weight_decay: float = 0.0,
+        adam_weight_decay: float | None = None,
+        **others: Any,
+    ) -> None:
         if adam_weight_decay is None:
             adam_weight_decay = weight_decay
         super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay, **others)
 
-    def _should_use_adamw(self, variable):
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
         rows, columns = _matrix(variable.shape)
         return min(rows, columns) == 1 or variable.name in ("embedding", "class_query") or "/logits/" in variable.path
 
-    def zeropower_via_newtonschulz5(self, x, steps):
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         """`x`, a matrix or a convolution's kernel, with singular values near 1, by `steps` steps in bfloat16."""
         matrix = ops.cast(ops.reshape(x, _matrix(x.shape)), "bfloat16")
         return ops.cast(ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape), x.dtype)
 
-    def lr_adjust(self, x):
+    def lr_adjust(self, x: Any) -> Any:
         """`x`, an update with singular values near 1, as large as an update of AdamW's usually is."""
         return x * self.rms_rate * math.sqrt(max(_matrix(x.shape)))
 
 
-def _matrix(shape):
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     """(rows, columns) of a kernel that is applied to all but the last of its axes; a vector is one row."""
     return math.prod(shape[:-1]), shape[-1] if len(shape) else 1

@@ -1,10 +1,12 @@
 """How attention forms while a model is trained: a callback that any run can take."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from vattn_utils.data.files import write_atomically
 from vattn_utils.models.attention_map import maps
 
 
@@ -20,15 +22,15 @@ class AttentionRecorder(keras.callbacks.Callback):
     external attention if there is one; `pooling` (E, B, queries, N), of the pooling if there is one.
     """
 
-    def __init__(self, images, every=1, path=None):
+    def __init__(self, images: np.ndarray, every: int = 1, path: str | Path | None = None) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"every={every} is not possible; use 1 or more epochs")
         self.images, self.every = images, every
         self.path = Path(path) if path is not None else None
-        self._records = {}  # epoch -> {"mixing": ..., "pooling": ...}
+        self._records: dict[int, dict[str, np.ndarray]] = {}  # epoch -> {"mixing": ..., "pooling": ...}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if self.path and self.path.exists():
             with np.load(self.path) as saved:
                 names = [name for name in saved.files if name != "epoch"]
@@ -38,18 +40,19 @@ class AttentionRecorder(keras.callbacks.Callback):
         if 0 not in self._records:
             self._record(0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every == 0:
             self._record(epoch + 1)
 
-    def recorded(self):
+    def recorded(self) -> dict[str, np.ndarray]:
+        """Everything so far; see the class."""
         epochs = sorted(self._records)
         names = self._records[epochs[0]]
         return {"epoch": np.array(epochs)} | {
             name: np.stack([self._records[epoch][name] for epoch in epochs]) for name in names
         }
 
-    def _record(self, epoch):
+    def _record(self, epoch: int) -> None:
         found = {}
         for layer in maps(self.model, self.images):
             name = "pooling" if layer.kind == "pooling" else "mixing"
@@ -59,7 +62,5 @@ class AttentionRecorder(keras.callbacks.Callback):
             found[name] = weights.astype("float16")
         self._records[epoch] = found
         if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(".partial.npz")
-            np.savez_compressed(partial, **self.recorded())
-            partial.replace(self.path)
+            recorded: dict[str, Any] = self.recorded()
+            write_atomically(self.path, lambda path: np.savez_compressed(path, **recorded))

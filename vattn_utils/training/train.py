@@ -2,21 +2,35 @@
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 
-from vattn_utils import data, models, training
-from vattn_utils.training import records
+from vattn_utils import data, models
+from vattn_utils.training import records, writing
+from vattn_utils.training.loop import evaluate, fit
+from vattn_utils.training.provenance import provenance
+from vattn_utils.training.recipes import Recipe
+from vattn_utils.training.recipes import recipe as usual_recipe
 from vattn_utils.training.recorder import AttentionRecorder
 
+Made = TypeVar("Made")
 OF_THE_DATA = ("num_classes", "mean", "std")  # what a model is told of its data set, and nobody else may say
 
 
-def build(kind, dataset, variant, recipe, overrides=None):
+def build(
+    kind: str, dataset: data.Dataset, variant: str, recipe: Recipe, overrides: dict[str, Any] | None = None
+) -> keras.Model:
     """The untrained model of a run: for the classes and the statistics of `dataset`, under the recipe's precision.
 
-    Raises ValueError for an override of what comes from the data set.
+    Args:
+        kind, variant, overrides: of `models.build`.
+        dataset: what it will be trained on.
+        recipe: whose `precision` it computes in, and from whose `seed` its weights are drawn.
+
+    Raises ValueError for an override of what comes from the data set, and whatever `models.build` raises.
     """
     overrides = overrides or {}
     for name in set(OF_THE_DATA) & set(overrides):
@@ -25,7 +39,7 @@ def build(kind, dataset, variant, recipe, overrides=None):
     return with_policy(recipe.precision, recipe.seed, lambda: models.build(kind, **arguments))
 
 
-def with_policy(precision, seed, make):
+def with_policy(precision: str, seed: int, make: Callable[[], Made]) -> Made:
     """What `make()` returns under Keras' dtype policy `precision`, after all random generators were seeded."""
     keras.utils.set_random_seed(seed)
     policy = keras.config.dtype_policy()
@@ -36,36 +50,58 @@ def with_policy(precision, seed, make):
         keras.config.set_dtype_policy(policy)
 
 
-def train(kind, dataset, variant, recipe, name=None, overrides=None, directory=None, root=None, watch=4, base=None):
+def train(
+    kind: str,
+    dataset: data.Dataset,
+    variant: str,
+    recipe: Recipe,
+    name: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    directory: str | Path | None = None,
+    root: str | Path | None = None,
+    watch: int = 4,
+    base: str | None = None,
+) -> records.Record:
     """Build, train, evaluate and record a model; what the command line and the chapters' full profile both do.
 
     Args:
-        kind: "vit", "eanet" or "patch_convnet".
-        dataset: a `data.Dataset`.
-        variant, overrides: of the model's `build`.
-        recipe: a `training.Recipe`; the model is built under its precision, its weights drawn from its seed.
+        kind, variant, overrides: of the model's `build`.
+        dataset: what it is trained and tested on.
+        recipe: how; the model is built under its precision, its weights drawn from its seed.
         name: of the record; None means `<kind>-<dataset>-<variant>`.
-        directory: where the run's state is kept while it lasts; see `training.fit`.
-        root: where the record is written; see `records.write`.
+        directory: where the run's state is kept while it lasts; see `fit`.
+        root: where the record is written; None means `records.folder()`.
         watch: how many validation images have their attention recorded after every epoch.
-        base: the name of a record in `root` whose encoder the model takes over and keeps; see `stand_on`.
+        base: the name of a record in `root` whose encoder the model takes over and keeps; see `freeze_backbone`.
 
-    Returns the `records.Record`. Raises ValueError if the encoder of `base` does not fit the model.
+    Returns the record. Raises ValueError if the encoder of `base` does not fit the model.
     """
-    provenance = records.provenance(recipe.precision)
+    begun = provenance(recipe.precision)
     name = name or default_name(kind, dataset.name, variant)
     model = build(kind, dataset, variant, recipe, overrides)
-    if base is not None:
-        base = records.load(base, root)
-        stand_on(model, base, name)
+    trunk = records.load(base, root) if base is not None else None
+    if trunk is not None:
+        freeze_backbone(model, trunk, name)
     _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
     watched = Path(directory) / "attention.npz" if directory is not None else None
     recorder = AttentionRecorder(x_val[:watch], path=watched)
-    run = training.fit(model, dataset, recipe, directory, callbacks=[recorder])
-    return records.write(name, model, dataset, variant, recipe, run, provenance, recorder.recorded(), root, base)
+    run = fit(model, dataset, recipe, directory, callbacks=[recorder])
+    metrics, rounding = evaluate_as_stored(model, dataset)
+    return writing.write(
+        name, model, variant=variant, dataset=dataset, recipe=recipe, run=run, metrics=metrics, rounding=rounding,
+        provenance=begun, attention=recorder.recorded(), root=root, base=trunk,
+    )  # fmt: skip
 
 
-def stand_on(model, base, name):
+def evaluate_as_stored(model: keras.Model, dataset: data.Dataset) -> tuple[dict[str, float], float]:
+    """The test metrics of `model` with its weights as a record stores them, and what that adds to top-1 (a share)."""
+    stored = writing.as_stored(model)
+    metrics = evaluate(stored, dataset.x_test, dataset.y_test)
+    stored.set_weights(model.get_weights())
+    return metrics, metrics["top1"] - evaluate(stored, dataset.x_test, dataset.y_test)["top1"]
+
+
+def freeze_backbone(model: keras.Model, base: records.Record, name: str) -> None:
     """Give `model`, a `PatchConvNet`, the encoder of the record `base`, not to be trained.
 
     Its stochastic depth is the model's: `drop_path=0` turns it off. Raises ValueError if the encoder does not fit, or
@@ -79,40 +115,43 @@ def stand_on(model, base, name):
             f"{base.name} has no encoder for a {type(model).__name__}; only a PatchConvNet takes another's"
         )
     wanted, known = model.get_config(), recorded.get_config()
-    for name in set(known) - {*model.READ_OUT, "name", "dtype", "trainable"}:
-        if wanted[name] != known[name]:
-            raise ValueError(f"{name}={wanted[name]!r} does not fit the encoder of {base.name}; use {known[name]!r}")
+    for argument in set(known) - {*model.READ_OUT, "name", "dtype", "trainable"}:
+        if wanted[argument] != known[argument]:
+            raise ValueError(
+                f"{argument}={wanted[argument]!r} does not fit the encoder of {base.name}; use {known[argument]!r}"
+            )
     for layer, kept in zip(model.encoder(), recorded.encoder(), strict=True):
         layer.set_weights(kept.get_weights())
         layer.trainable = False
 
 
-def command(record):
+def command(record: records.Record) -> str:
     """The command line that trains what `record` holds, on its backend, without the options whose defaults it used."""
-    kind, dataset, variant = (record.values[part] for part in ("model", "dataset", "variant"))
-    base, recipe = record.values.get("base", {}).get("name"), training.recipe(kind, variant)
-    used = {"dataset": dataset, "variant": variant, "name": record.name, "base": base, **vars(record.recipe)}
-    usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None, **vars(recipe)}
+    kind, dataset, variant = record.kind, record.dataset, record.variant
+    used: dict[str, Any] = {"dataset": dataset, "variant": variant, "name": record.name, "base": record.base_name}
+    usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None}
+    used, usual = used | vars(record.recipe), usual | vars(usual_recipe(kind, variant))
     backend = record.provenance["backend"]
     words = [f"KERAS_BACKEND={backend}"] if backend != "tensorflow" else []
     words += ["python", "-m", "vattn_utils", "train", kind]
     for name, value in used.items():
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
-    config = models.MODELS[kind](**record.config).get_config()  # an older record may lack newer arguments
-    given = {name: config[name] for name in OF_THE_DATA}
-    untouched = models.build(kind, variant, **given).get_config()
+    # An older record may lack newer arguments: a model made of it has them all.
+    config = models.constructor(kind, variant)[0](**record.config).get_config()
+    untouched = models.build(kind, variant, **{name: config[name] for name in OF_THE_DATA}).get_config()
     for name, value in config.items():
         if value != untouched[name]:
             words += ["--set", f"{name}={value}"]
     return shlex.join(words)
 
 
-def default_name(kind, dataset, variant):
+def default_name(kind: str, dataset: str, variant: str) -> str:
+    """What the record of a run is called if nothing else is said."""
     return f"{kind}-{dataset}-{variant}"
 
 
-def state_directory(name, directory=None, resume=False):
+def state_directory(name: str, directory: str | Path | None = None, resume: bool = False) -> Path:
     """Where the state of the run `name` is kept: `directory`, or `_build/runs/<name>`.
 
     Raises ValueError if there is a run already and it is not to be resumed.
@@ -123,8 +162,17 @@ def state_directory(name, directory=None, resume=False):
     return directory
 
 
-def run(kind, dataset, variant, recipe, directory, name=None, overrides=None, base=None):
-    """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state."""
+def run(
+    kind: str,
+    dataset: str,
+    variant: str,
+    recipe: Recipe,
+    directory: Path,
+    name: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    base: str | None = None,
+) -> None:
+    """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state in `directory`."""
     record = train(kind, data.load(dataset), variant, recipe, name, overrides, directory, base=base)
     print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)

@@ -1,0 +1,130 @@
+"""How a run is written down: as a record, and as a log that TensorBoard reads."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+from vattn_utils import models
+from vattn_utils.data import Dataset
+from vattn_utils.data.files import sha256_of
+from vattn_utils.training import records
+from vattn_utils.training.loop import Run
+from vattn_utils.training.recipes import Recipe
+
+
+def write(
+    name: str,
+    model: keras.Model,
+    *,
+    variant: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    run: Run,
+    metrics: dict[str, float],
+    rounding: float,
+    provenance: dict[str, Any],
+    attention: dict[str, Any] | None = None,
+    root: str | Path | None = None,
+    base: records.Record | None = None,
+) -> records.Record:
+    """Write a finished run down under `root`/`name`. Nothing is computed here but what stands in the files.
+
+    Args:
+        name: of the record.
+        model: the trained `Classifier`; its weights are rounded to float16.
+        variant: the name of the model's variant.
+        dataset: what it was trained on.
+        recipe, run: what `fit` took and returned.
+        metrics: on the test images, of the model as `as_stored` makes it.
+        rounding: what that added to top-1 (a share, may be negative).
+        provenance: what `provenance()` said when the training began.
+        attention: what an `AttentionRecorder` recorded, if one did.
+        root: the folder of records; None means `records.folder()`.
+        base: the record, in the same `root`, whose encoder the model kept as it is.
+
+    The folder appears whole or not at all, and replaces an older one. Returns the `Record`. Raises `RecordError` if the
+    encoder is not that of `base`.
+    """
+    root = Path(root) if root is not None else records.folder()
+    partial = root / f".{name}.{os.getpid()}"
+    partial.mkdir(parents=True)
+    try:
+        arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
+        if base is not None:
+            for path, array in base.encoder_weights(model).items():
+                if not np.array_equal(arrays.pop(path), array):
+                    raise records.RecordError(f"{path} is not what {base.name} holds; train with it as base throughout")
+        save_file(arrays, partial / records.WEIGHTS)
+        if attention is not None:
+            np.savez_compressed(partial / records.ATTENTION, **attention)
+        epochs = len(run.history["loss"])
+        values: dict[str, Any] = {
+            "name": name,
+            "model": models.name_of(model),
+            "variant": variant,
+            "config": _config(model),
+            "recipe": dataclasses.asdict(recipe),
+            "dataset": dataset.name,
+            "digest": dataset.digest,
+            "epochs": epochs,
+            "selected_epoch": run.epoch,
+            "images_seen": run.images * epochs,
+            "images_per_second": run.images_per_second,
+            "seconds": run.seconds,
+            "history": run.history,
+            "provenance": provenance,
+            "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
+            "parameters": model.count_params(),
+            "test": metrics,
+            "rounding": rounding,
+        }
+        if base is not None:
+            values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
+            values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
+        (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
+        if (root / name).exists():
+            shutil.rmtree(root / name)
+        partial.replace(root / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return records.load(name, root)
+
+
+def as_stored(model: keras.Model) -> keras.Model:
+    """A copy of `model` in float32, its weights rounded as a record stores them: what a reader of the record has."""
+    copy = type(model)(**_config(model))
+    copy.build()
+    copy.set_weights([_array(weight).astype("float16").astype("float32") for weight in model.weights])
+    return copy
+
+
+def _config(model: keras.Model) -> dict[str, Any]:
+    """The constructor's arguments, as JSON has them."""
+    return json.loads(json.dumps({k: v for k, v in model.get_config().items() if k not in ("dtype", "trainable")}))
+
+
+def _array(weight: keras.Variable) -> np.ndarray:
+    return keras.ops.convert_to_numpy(weight)
+
+
+def write_events(record: records.Record) -> None:
+    """Write the record's history as scalars for TensorBoard, into its folder `tensorboard/`; needs `tensorboard`."""
+    from tensorboard.summary import Writer
+
+    folder = record.path / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = Writer(str(folder))
+    finished = np.cumsum(record.history["seconds"])
+    for name, values in record.history.items():
+        for epoch, value in enumerate(values, 1):
+            writer.add_scalar(name, value, epoch, wall_time=finished[epoch - 1])
+    writer.close()
+    (written,) = folder.iterdir()
+    written.rename(folder / "events.out.tfevents")  # without the machine's name
