@@ -9,13 +9,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vattn_utils"
 # A station imports from those to the right of it; those that stand together may use one another, but in no circle.
 WAY = ("__main__", "show audit cost publish", "maps", "training", "models", "data statistics")
-    ("__main__",),
-    ("show", "audit", "cost", "publish"),
-    ("maps",),
-    ("training",),
-    ("models",),
-    ("data", "statistics"),
-)
 RANK = {station: rank for rank, stations in enumerate(reversed(WAY)) for station in stations.split()}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

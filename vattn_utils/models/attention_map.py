@@ -68,7 +68,7 @@ def maps(model: Classifier, images: np.ndarray, batch_size: int = 64) -> list[At
         whole = whole or [_room_for(len(images), layer) for layer in layers]
         for room, layer in zip(whole, layers, strict=True):
             room.weights[start : start + batch_size] = layer.weights
-            if layer.slot_maps is not None:
+            if room.slot_maps is not None:
                 room.slot_maps[start : start + batch_size] = layer.slot_maps
     return whole
 
