@@ -11,7 +11,7 @@ from bookproof.book import Book
 from bookproof.checks import links, prose
 from bookproof.execute import provenance
 from vattn_utils import data
-from vattn_utils.show import proof
+from vattn_utils.show import chapter
 
 BOOK = Book(Path(__file__).parents[1])
 CHAPTERS = BOOK.chapters()
@@ -29,7 +29,7 @@ def test_the_profile_follows_the_data_at_hand(monkeypatch, at_hand, profile):
 
 def test_an_execution_is_told_with_device_and_versions():
     made = provenance(BOOK)
-    assert made == proof.provenance()
+    assert made == chapter.provenance()
     assert made["device"]
     assert made["versions"].keys() >= {"python", "keras", "numpy"}
 

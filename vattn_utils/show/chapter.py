@@ -9,6 +9,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -33,6 +34,11 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 with _quiet():
     import keras
 
+from vattn_utils import data, training  # noqa: E402  # after Keras was imported without its log
+from vattn_utils.data import Dataset  # noqa: E402
+from vattn_utils.training import records, train  # noqa: E402
+from vattn_utils.training.provenance import provenance as whole_provenance  # noqa: E402
+
 PROFILES = {
     "published": "real CIFAR images, the recorded run; nothing is trained here.",
     "quick": "the embedded shapes instead of CIFAR, a short run trained here and now.",
@@ -41,7 +47,7 @@ PROFILES = {
 
 QUICK_IMAGES = 200  # what a chapter trains on in the quick profile
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.facecolor": "white",  # so that labels stay readable on a dark page
     "figure.constrained_layout.use": True,
@@ -66,26 +72,33 @@ class Chapter:
     _folder: tempfile.TemporaryDirectory = field(default_factory=tempfile.TemporaryDirectory, repr=False)
 
     @property
-    def published(self):
+    def published(self) -> bool:
         return self.profile == "published"
 
     @property
-    def quick(self):
+    def quick(self) -> bool:
         return self.profile == "quick"
 
     @property
-    def full(self):
+    def full(self) -> bool:
         return self.profile == "full"
 
-    def data(self, name):
+    def data(self, name: str) -> Dataset:
         """The `data.Dataset` called "cifar10" or "cifar100"; in the quick profile shapes with as many classes."""
-        from vattn_utils import data
-
         if not self.quick:
             return data.load(name)
         return data.load(name.replace("cifar", "shapes")).take(QUICK_IMAGES)
 
-    def run(self, kind, dataset, variant="book", suffix="", root=None, base=None, **overrides):
+    def run(
+        self,
+        kind: str,
+        dataset: Dataset,
+        variant: str = "book",
+        suffix: str = "",
+        root: str | Path | None = None,
+        base: str | None = None,
+        **overrides: Any,
+    ) -> records.Record:
         """The run that the chapter speaks of, as a `records.Record`.
 
         Published: the recorded one, `<kind>-<dataset>-<variant><suffix>`. Quick: the same architecture, trained here
@@ -99,9 +112,6 @@ class Chapter:
             base: the name of another run of the chapter whose encoder is kept where this is trained here.
             overrides: of the model's `build`, where a run is trained here.
         """
-        from vattn_utils import training
-        from vattn_utils.training import records, train
-
         name = f"{kind}-{dataset.name}-{variant}{suffix}"
         if self.published:
             return records.load(name)
@@ -113,7 +123,13 @@ class Chapter:
         return train.train(kind, dataset, variant, recipe, name, overrides, root=root, base=base)
 
 
-def open_chapter(name, profile, seed=0):
+def provenance() -> dict[str, Any]:
+    """On what a chapter is executed here: the device and the versions."""
+    made = whole_provenance()
+    return {name: made[name] for name in ("device", "versions")}
+
+
+def open_chapter(name: str, profile: str, seed: int = 0) -> Chapter:
     """Begin a chapter: choose the profile, set the picture style, seed all random numbers, say what is run.
 
     Args:

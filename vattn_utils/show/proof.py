@@ -1,6 +1,6 @@
-"""What the verification asks of this book: with which data it can be verified, and on what it was executed.
+"""What the verification asks of this book: with which data it can be verified.
 
-Named in `[tool.bookproof]` of pyproject.toml; a chapter needs none of it.
+Named in `[tool.bookproof]` of pyproject.toml; a chapter needs none of it, and it needs no Keras.
 """
 
 import os
@@ -23,13 +23,3 @@ def data_at_hand() -> tuple[str, str]:
         "The chapters are verified in the quick profile, on the embedded shapes: only those outputs are compared\n"
         "that do not depend on data. Put the npz files into $VATTN_DATA for the rest."
     )
-
-
-def provenance() -> dict[str, object]:
-    """On what a chapter is executed here: the device and the versions."""
-    # Keras, for which a look at the data need not wait; it comes without its log.
-    from vattn_utils.show import chapter  # noqa: F401
-    from vattn_utils.training.provenance import provenance as whole
-
-    made = whole()
-    return {"device": made["device"], "versions": made["versions"]}
