@@ -63,10 +63,11 @@ test: data style stale units chapters quick pages ## everything that keeps the b
 data: $(READY)
 	@$(PROOF) which
 
-style: $(READY) ## step 1 of test: ruff, check and format
-	@echo "Step 1 of 6, style: ruff check, ruff format --check"
+style: $(READY) ## step 1 of test: ruff, check and format, and mypy
+	@echo "Step 1 of 6, style: ruff check, ruff format --check, mypy"
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; silent if none
 	@$(PROOF) stale
@@ -81,7 +82,7 @@ chapters: $(READY) ## step 4 of test: execute the chapters and compare with the 
 
 quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
 	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
-	@$(PYTEST) tests/book/test_quick_profile.py
+	@$(PYTEST) -n 2 tests/book/test_quick_profile.py
 
 pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
 	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"

@@ -216,7 +216,7 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
     Where a class token answers, nobody reads the patches that the last block gives: there those that it takes are used.
     """
     found, last = [], model.blocks[-1:] if model.pooling == "class" else []
-    until = {"until": -1} if last else {}
+    until = -1 if last else None
 
     def answer(tokens):
         for block in last:
@@ -224,7 +224,7 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
         return model.classify(tokens)[0]
 
     for part, classes in _batches(images, labels, BATCH):
-        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), **until)[0])
+        tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), until=until)[0])
         (slope,) = gradient(lambda x, y=classes: _sum_logits(answer(x), y), [tokens])
         tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
         found.append(np.maximum((slope.mean(axis=1, keepdims=True) * tokens).sum(axis=-1), 0))

@@ -33,9 +33,16 @@ class Classifier(Configured, keras.Model):
         return (logits, [*mixing, *pooling]) if return_attention else logits
 
     def encode(
-        self, images: Tensor, return_attention: bool = False, perturbations: Tensors | None = None
+        self,
+        images: Tensor,
+        return_attention: bool = False,
+        perturbations: Tensors | None = None,
+        until: int | None = None,
     ) -> tuple[Tensor, list]:
-        """Images `(B, H, W, 3)`, 0 to 255, to tokens `(B, T, dim)` and the attention of each layer on the way."""
+        """Images `(B, H, W, 3)`, 0 to 255, to tokens `(B, T, dim)` and the attention of each layer on the way.
+
+        until: the block to stop before, as in a slice; None stops before none.
+        """
         raise NotImplementedError
 
     def classify(

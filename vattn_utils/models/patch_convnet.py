@@ -281,12 +281,12 @@ class PatchConvNet(Classifier):
         """The layers of `encode` that have weights."""
         return [*self.stem, *self.trunk]
 
-    def encode(self, images, return_attention=False, perturbations=None):
+    def encode(self, images, return_attention=False, perturbations=None, until=None):
         """Images `(B, H, W, 3)`, 0 to 255, to the trunk's patches, `(B, N, dim)`; no attention happens here."""
         x = self.preprocessing(images)
         for convolution in self.stem:
             x = convolution(x)
-        for block in self.trunk:
+        for block in self.trunk[:until]:
             x = block(x)  # (B, rows, columns, dim)
         return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim)), []
 
