@@ -196,7 +196,7 @@ MUTATIONS = (
     # The data
     Mutation(
         "class-names-swapped",
-        "vattn_utils/data/__init__.py",
+        "vattn_utils/data/cifar.py",
         " bird cat deer dog ",
         " bird deer cat dog ",
         "CIFAR-10's cats are called deer.",
@@ -204,7 +204,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels-not-reordered",
-        "vattn_utils/data/__init__.py",
+        "vattn_utils/data/cifar.py",
         'f"y_{split}": labels[order]}',
         'f"y_{split}": labels}',
         "Test and training images are put into canonical order, their labels are not.",
@@ -212,7 +212,7 @@ MUTATIONS = (
     ),
     Mutation(
         "order-of-the-file-kept",
-        "vattn_utils/data/__init__.py",
+        "vattn_utils/data/cifar.py",
         'f"x_{split}": images[order], f"y_{split}": labels[order]',
         'f"x_{split}": images, f"y_{split}": labels',
         "Test and training images stand in the order of the copy that was found.",
@@ -220,7 +220,7 @@ MUTATIONS = (
     ),
     Mutation(
         "digest-not-checked",
-        "vattn_utils/data/__init__.py",
+        "vattn_utils/data/cifar.py",
         "split_digest(images, labels)\n        if found != DIGESTS[name][split]:",
         "split_digest(images, labels)\n        if not found:",
         "Altered images are loaded as if they were the data set.",
@@ -228,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "validation-images-trained-on",
-        "vattn_utils/data/__init__.py",
+        "vattn_utils/data/dataset.py",
         "np.sort(order[:count]), np.sort(order[count:])",
         "np.sort(order[:count]), np.sort(order)",
         "The held-out images are among those that are trained on.",
@@ -236,11 +236,11 @@ MUTATIONS = (
     ),
     Mutation(
         "truncated-download-kept",
-        "vattn_utils/data/download.py",
-        "if total is not None and done + came < total:",
-        "if total is not None and not done + came:",
+        "vattn_utils/data/fetch.py",
+        "if len(content) < total:",
+        "if not content:",
         "A download that broke off is taken for a whole one.",
-        ("tests/test_download.py::test_a_broken_download_is_resumed_where_it_broke",),
+        ("tests/test_fetch.py::test_half_a_file_is_none",),
     ),
     Mutation(
         "mask-off-by-one-pixel",
@@ -285,7 +285,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels-of-other-images",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/loop.py",
         "[self.y[rows]]",
         "[self.y[rows[::-1]]]",
         "A batch's targets belong to other images of the batch.",
@@ -293,7 +293,7 @@ MUTATIONS = (
     ),
     Mutation(
         "every-epoch-alike",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/callbacks.py",
         "self.batches.epoch = epoch",
         "self.batches.epoch = 0",
         "Every epoch shows the same images in the same order, augmented in the same way.",
@@ -301,7 +301,7 @@ MUTATIONS = (
     ),
     Mutation(
         "resume-repeats-an-epoch",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/callbacks.py",
         "self.batches.epoch = epoch",
         "self.batches.epoch += 1",
         "A resumed run counts its epochs from the start again and sees the same batches twice.",
@@ -309,7 +309,7 @@ MUTATIONS = (
     ),
     Mutation(
         "resume-counts-an-epoch-twice",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/callbacks.py",
         "{name: values[:epoch] for name, values in self.history.items()}",
         "dict(self.history)",
         "An epoch that was not yet backed up when the run was killed stands in the history twice.",
@@ -317,15 +317,15 @@ MUTATIONS = (
     ),
     Mutation(
         "keeps-the-worst-epoch",
-        "vattn_utils/training/__init__.py",
-        'if logs["accuracy"] <= self.accuracy:',
-        'if self.epoch and logs["accuracy"] >= self.accuracy:',
+        "vattn_utils/training/callbacks.py",
+        'logs["accuracy"] <= self.accuracy:',
+        '(self.epoch and logs["accuracy"] >= self.accuracy):',
         "The model ends with the weights of the epoch that validated worst.",
         ("tests/test_training.py::test_the_model_ends_with_the_best_epochs_weights",),
     ),
     Mutation(
         "biases-decay",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/loop.py",
         "if len(w.shape) < 2 or w.name in named",
         "if w.name in named",
         "Weight decay shrinks biases, norms and scales.",
@@ -333,7 +333,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no-warm-up",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/loop.py",
         "warmup_steps = round(recipe.warmup * steps)",
         "warmup_steps = 0",
         "The learning rate starts at its highest.",
@@ -341,7 +341,7 @@ MUTATIONS = (
     ),
     Mutation(
         "top-5-is-top-4",
-        "vattn_utils/training/__init__.py",
+        "vattn_utils/training/loop.py",
         "(rank < 5)",
         "(rank < 4)",
         "What is called top-5 accuracy is top-4.",
@@ -349,17 +349,17 @@ MUTATIONS = (
     ),
     Mutation(
         "evaluated-on-training-images",
-        "vattn_utils/training/records.py",
-        'values["test"] = training.evaluate(shipped, dataset.x_test, dataset.y_test)',
-        'values["test"] = training.evaluate(shipped, dataset.x_train, dataset.y_train)',
+        "vattn_utils/training/train.py",
+        "metrics = evaluate(stored, dataset.x_test, dataset.y_test)",
+        "metrics = evaluate(stored, dataset.x_train, dataset.y_train)",
         "A record's test metrics are those of the training images.",
         ("tests/test_records.py::test_a_record_gives_the_model_whose_metrics_it_holds",),
     ),
     Mutation(
         "weights-rounded",
-        "vattn_utils/training/records.py",
-        'np.asarray(weight.numpy()).astype("float16")',
-        'np.asarray(weight.numpy()).round(2).astype("float16")',
+        "vattn_utils/training/writing.py",
+        '_array(weight).astype("float16") for',
+        '_array(weight).round(2).astype("float16") for',
         "Recorded weights keep two decimals.",
         ("tests/test_records.py::test_shipped_weights_are_the_trained_ones_in_half_precision",),
     ),
@@ -413,7 +413,7 @@ MUTATIONS = (
     Mutation(
         "quick-profile-refreshed",
         "bookproof/src/bookproof/refresh.py",
-        'if line and line.format(profile=profile) not in printed(executed):',
+        "if line and line.format(profile=profile) not in printed(executed):",
         'if line and line.partition(" ")[0] not in printed(executed):',
         "The outputs of a quick run may replace the published ones.",
         ("tests/bookproof/test_execute.py::test_another_profile_than_published_is_not_refreshed",),
@@ -429,7 +429,7 @@ MUTATIONS = (
     Mutation(
         "data-cells-never-compared",
         "bookproof/src/bookproof/verify.py",
-        '(DEPENDS_ON_DATA in tags(cell) and profile != book.settings.published)',
+        "(DEPENDS_ON_DATA in tags(cell) and profile != book.settings.published)",
         "DEPENDS_ON_DATA in tags(cell)",
         "What depends on CIFAR is not compared in the published profile either.",
         ("tests/bookproof/test_verify.py::test_a_changed_number_is_told_with_its_place_and_the_way_out",),
