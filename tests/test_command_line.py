@@ -54,3 +54,21 @@ def test_records_are_listed(monkeypatch, capsys):
     monkeypatch.setattr(command_line.records, "table", lambda: "a table")
     assert main(["records"]) == 0
     assert capsys.readouterr().out == "a table\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "vit", "--dataset", "cifra10", "--directory", "new"], "did you mean 'cifar10'?"),
+        (
+            ["train", "patch_convnet", "--dataset", "shapes10", "--base", "nobody", "--directory", "new"],
+            "no record 'nobody'",
+        ),
+    ],
+)
+def test_data_and_records_that_there_are_not_are_a_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err

@@ -7,15 +7,18 @@ import argparse
 import ast
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vattn_utils import audit, models, training
 from vattn_utils.audit import upstream
+from vattn_utils.data import DataError
 from vattn_utils.maps import attribution, comparison
 from vattn_utils.training import records, train, writing
+from vattn_utils.training.records import RecordError
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Do what `arguments` (None: the process's) say, and return the exit status: 0, or 1 if something was found wrong.
 
     Raises SystemExit, with a sentence on stderr, for arguments that are not known or do not fit together.
@@ -31,10 +34,13 @@ def main(arguments=None):
         name = add.__name__.removeprefix("_")
         add(commands.add_parser(name, help=what, description=what.capitalize() + "."))
     options = parser.parse_args(arguments)
-    return options.do(options) or 0
+    try:
+        return int(options.do(options) or 0)
+    except (DataError, RecordError) as error:
+        return parser.error(str(error))
 
 
-def _train(parser):
+def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", choices=models.MODELS)
     parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
     parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
@@ -72,7 +78,7 @@ def _train(parser):
     parser.set_defaults(do=do)
 
 
-def _records(parser):
+def _records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="check every record, and evaluate again all that ship weights"
     )
@@ -93,7 +99,7 @@ def _records(parser):
     parser.set_defaults(do=do)
 
 
-def _faithfulness(parser):
+def _faithfulness(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("record", help="name of a recorded run, such as vit-shapes10-book")
     parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
     parser.add_argument(
@@ -104,22 +110,22 @@ def _faithfulness(parser):
     def do(options):
         try:
             comparison.report(options.record, options.images, options.methods, options.seed)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             parser.error(str(error))
 
     parser.set_defaults(do=do)
 
 
-def _audit(parser):
+def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("example", choices=upstream.EXAMPLES, help="a page of keras.io, as it is published")
     parser.set_defaults(do=lambda options: audit.report(options.example))
 
 
-def _names(text):
+def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
-def _override(text):
+def _override(text: str) -> tuple[str, object]:
     """("heads", 4) of "heads=4"; what is not a Python literal is text."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
