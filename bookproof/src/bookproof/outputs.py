@@ -189,7 +189,7 @@ def rule_against(expected: str, found: str, tolerance: Tolerance) -> str:
         return "" if expected == found else "whole numbers are equal or not"
     a, b = value(expected), value(found)
     apart, allowed = abs(EXACT.subtract(a, b)), tolerance.of_printed(a, b)
-    return "" if apart <= allowed else f"they differ by {apart:.3g}, allowed {allowed:.3g}"
+    return "" if apart <= allowed else f"they differ by {float(apart):.3g}, allowed {float(allowed):.3g}"
 
 
 def is_whole(token: str) -> bool:

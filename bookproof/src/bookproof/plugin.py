@@ -161,6 +161,11 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"chapters are verified in the {found.profile} profile: {' '.join(found.reason.split())}"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Executed chapters in `_build` are no chapters."""
+    return True if collection_path == config.stash[VERIFIED].book.build else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # nbval makes the items itself, and its own super() calls break if a class is replaced in its module
