@@ -6,6 +6,7 @@ import pytest
 from matplotlib.text import Text
 
 from vattn_utils.show import plots
+from vattn_utils.show.marks import name_marks
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,9 @@ def test_images_are_drawn_as_they_are(pictures):
 
 
 def test_pairs_stand_under_each_other(pictures):
-    shown = drawn(plots.pairs(pictures, 255 - pictures))
+    figure = plots.pairs(pictures, 255 - pictures, ("as it is", "negative"))
+    assert [figure.axes[place].get_ylabel() for place in (0, 4)] == ["as it is", "negative"]
+    shown = drawn(figure)
     np.testing.assert_array_equal(shown[1][0], pictures[1])
     np.testing.assert_array_equal(shown[5][0], 255 - pictures[1])
 
@@ -59,7 +62,7 @@ def test_names_keep_clear_of_each_other_of_the_marks_and_of_the_rim(random):
     marks = [(f"mark {i}", *random.random(2), "black") for i in range(20)]
     marks += [("on the rim", 1.0, 0.5, "black"), ("beside it", 1.0, 0.5, "black")]
     axis.set(xlim=(0, 1), ylim=(0, 1))
-    plots.name_marks(axis, marks)
+    name_marks(axis, marks)
     figure.canvas.draw()
     boxes = [Text.get_window_extent(text).shrunk(0.98, 0.98) for text in axis.texts]  # without the lines
     assert [text.get_text() for text in axis.texts] == [name for name, *_ in marks]
@@ -71,9 +74,9 @@ def test_names_keep_clear_of_each_other_of_the_marks_and_of_the_rim(random):
 
 def test_a_name_with_room_stands_right_beside_its_mark_without_a_line():
     figure, axis = plt.subplots()
-    plots.name_marks(axis, [])
+    name_marks(axis, [])
     axis.plot(1.0, 1.0, "o")
-    plots.name_marks(axis, [("alone", 1.0, 1.0, "red")])
+    name_marks(axis, [("alone", 1.0, 1.0, "red")])
     (text,) = axis.texts
     assert (text.get_color(), text.arrow_patch) == ("red", None)
     beside = text.get_window_extent().x0 - axis.transData.transform((1.0, 1.0))[0]

@@ -114,7 +114,7 @@ MUTATIONS = (
     ),
     Mutation(
         "class-token-in-the-picture",
-        "vattn_utils/maps/attention.py",
+        "vattn_utils/models/attention_map.py",
         "weights = self.weights[..., self.prefix_tokens :]",
         "weights = self.weights[..., : self.weights.shape[-1] - self.prefix_tokens]",
         "The class token's own share is drawn as the first patch, and every patch one place too late.",

@@ -3,19 +3,24 @@
 One colour map for attention everywhere (`ATTENTION`), one scale in each figure. Nothing here knows a model.
 """
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.transforms import Bbox
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from vattn_utils.maps.attention import to_image_size
 
+History = Mapping[str, Sequence[float]]  # a list for each quantity, a number an epoch
+
 ATTENTION = "magma"
 # Colours to tell slots apart, the greys left out; the last one, grey, is for all slots that got none of their own.
-SLOTS = ListedColormap([c for c in plt.get_cmap("tab20").colors if len(set(c)) > 1] + [(0.85, 0.85, 0.85)])
+SLOTS = ListedColormap([*(c for c in plt.get_cmap("tab20")(range(20)) if len({*c[:3]}) > 1), (0.85, 0.85, 0.85, 1)])
 
 
-def images(pictures, titles=None, columns=8, size=1.3):
+def images(pictures: np.ndarray, titles: Sequence[str] | None = None, columns: int = 8, size: float = 1.3) -> Figure:
     """A grid of `(N, H, W, 3)` images, 0 to 255, each under its title."""
     figure, axes = _grid(len(pictures), columns, size)
     for index, (axis, picture) in enumerate(zip(axes, pictures, strict=False)):
@@ -25,9 +30,9 @@ def images(pictures, titles=None, columns=8, size=1.3):
     return figure
 
 
-def pairs(before, after, names=("before", "after"), size=1.3):
-    """Two rows of images `(N, H, W, 3)`, 0 to 255: the same images before and after something was done to them."""
-    figure, axes = plt.subplots(2, len(before), figsize=(size * len(before), 2.2 * size), squeeze=False)
+def pairs(before: np.ndarray, after: np.ndarray, names: tuple[str, str]) -> Figure:
+    """Two rows of images `(N, H, W, 3)`, 0 to 255, named: the same before and after something was done to them."""
+    figure, axes = plt.subplots(2, len(before), figsize=(1.3 * len(before), 2.86), squeeze=False)
     for row, (name, pictures) in enumerate(zip(names, (before, after), strict=True)):
         for axis, picture in zip(axes[row], pictures, strict=True):
             axis.imshow(_pixels(picture))
@@ -36,12 +41,12 @@ def pairs(before, after, names=("before", "after"), size=1.3):
     return figure
 
 
-def patches(flat, grid, patch_size, size=3.2):
+def patches(flat: ArrayLike, grid: tuple[int, int], patch_size: int) -> Figure:
     """Flattened patches `(N, P * P * 3)`, 0 to 255, of one image, set apart in their places on `grid`."""
     rows, columns = grid
     gap = dict(wspace=0.08, hspace=0.08)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(size, size * rows / columns), squeeze=False, layout="none", gridspec_kw=gap
+        rows, columns, figsize=(3.2, 3.2 * rows / columns), squeeze=False, layout="none", gridspec_kw=gap
     )
     for axis, patch in zip(axes.flat, np.asarray(flat), strict=True):
         axis.imshow(_pixels(patch.reshape(patch_size, patch_size, 3)))
@@ -49,36 +54,37 @@ def patches(flat, grid, patch_size, size=3.2):
     return figure
 
 
-def curves(history, quantities=("loss", "accuracy"), chance=None):
-    """Training and validation curves, one panel a quantity, from a history of lists (`training.Run.history`).
+def curves(history: History, chance: Mapping[str, float] | None = None) -> Figure:
+    """Loss and accuracy in training and validation, a panel each, from a history of lists (`training.Run.history`).
 
-    chance: {quantity: value} drawn as a dotted line.
+    chance: {"loss" or "accuracy": value} drawn as a dotted line.
     """
-    figure, axes = plt.subplots(1, len(quantities), figsize=(4.2 * len(quantities), 3), squeeze=False)
-    for axis, quantity in zip(axes[0], quantities, strict=True):
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         epochs = np.arange(1, len(history[quantity]) + 1)
         axis.plot(epochs, history[quantity], "o-", markersize=3, label="training")
         axis.plot(epochs, history[f"val_{quantity}"], "s-", markersize=3, label="validation")
         if chance and quantity in chance:
             axis.axhline(chance[quantity], linestyle=":", color="grey", label="chance")
         axis.set(xlabel="epoch", ylabel=quantity)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.locator_params(axis="x", integer=True)
         axis.legend()
     return figure
 
 
-def compare(histories, quantity="val_accuracy"):
-    """One quantity of several histories, {name: history}, in one panel."""
+def compare(histories: Mapping[str, History]) -> Figure:
+    """The validation accuracy of several histories, {name: history}, in one panel."""
     figure, axis = plt.subplots(figsize=(5, 3.2))
     for (name, history), marker in zip(histories.items(), "os^Dv", strict=False):
-        axis.plot(np.arange(1, len(history[quantity]) + 1), history[quantity], f"{marker}-", markersize=3, label=name)
-    axis.set(xlabel="epoch", ylabel=quantity.replace("val_", "validation "))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+        accuracy = history["val_accuracy"]
+        axis.plot(np.arange(1, len(accuracy) + 1), accuracy, f"{marker}-", markersize=3, label=name)
+    axis.set(xlabel="epoch", ylabel="validation accuracy")
+    axis.locator_params(axis="x", integer=True)
     axis.legend()
     return figure
 
 
-def schedule(rates):
+def schedule(rates: Sequence[float]) -> Figure:
     """The learning rate at each step, `(steps,)`."""
     figure, axis = plt.subplots(figsize=(4.6, 2.6))
     axis.plot(np.arange(len(rates)), rates)
@@ -86,7 +92,15 @@ def schedule(rates):
     return figure
 
 
-def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear", label="attention"):
+def overlay(
+    pictures: np.ndarray,
+    maps: np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int = 6,
+    size: float = 1.7,
+    method: str = "bilinear",
+    label: str = "attention",
+) -> Figure:
     """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`, all on one scale.
 
     label: of the scale.
@@ -104,7 +118,7 @@ def overlay(pictures, maps, titles=None, columns=6, size=1.7, method="bilinear",
     return figure
 
 
-def heads_by_layers(picture, layers, query, size=1.3):
+def heads_by_layers(picture: np.ndarray, layers: Sequence[np.ndarray], query: tuple[int, int]) -> Figure:
     """Where one token looks: a row for each layer, a column for each head, over one image.
 
     Args:
@@ -116,7 +130,7 @@ def heads_by_layers(picture, layers, query, size=1.3):
     prefix = layers[0].shape[1] - rows * columns
     index = prefix + query[0] * columns + query[1]
     depth, heads = len(layers), len(layers[0])
-    figure, axes = plt.subplots(depth, heads, figsize=(size * heads + 0.8, size * depth), squeeze=False)
+    figure, axes = plt.subplots(depth, heads, figsize=(1.3 * heads + 0.8, 1.3 * depth), squeeze=False)
     top = max(layer[:, index].max() for layer in layers)
     height, width = picture.shape[:2]
     for layer in range(depth):
@@ -133,23 +147,25 @@ def heads_by_layers(picture, layers, query, size=1.3):
     return figure
 
 
-def slots(picture, maps, usage=None, columns=8, size=1.2, count=None):
+def slots(
+    picture: np.ndarray, maps: np.ndarray, usage: np.ndarray, columns: int = 8, count: int | None = None
+) -> Figure:
     """Slot maps `(S, rows, columns)` of external attention over one image, all on one scale.
 
     usage: share of all attention that each slot gets, `(S,)`; it stands in the title, and the most used come first.
     count: how many of them are drawn; None means all.
     """
-    order = (np.argsort(-usage) if usage is not None else np.arange(len(maps)))[:count]
-    figure, axes = _grid(len(order), columns, size)
+    order = np.argsort(-usage)[:count]
+    figure, axes = _grid(len(order), columns, 1.2)
     top = maps[order].max()
     for axis, slot in zip(axes, order, strict=False):
         drawn = _cover(axis, picture, maps[slot], top, "nearest")
-        axis.set_title(f"slot {slot}" + (f"  {usage[slot]:.1%}" if usage is not None else ""), fontsize=7)
+        axis.set_title(f"slot {slot}  {usage[slot]:.1%}", fontsize=7)
     figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="share of the slot")
     return figure
 
 
-def segmentation(pictures, winners, size=1.6):
+def segmentation(pictures: np.ndarray, winners: np.ndarray) -> Figure:
     """Images `(N, H, W, 3)` above the winning slot of each token, `(N, rows, columns)`.
 
     A slot has the same colour in all images. Colours go to those that win most often; the others are grey.
@@ -158,7 +174,7 @@ def segmentation(pictures, winners, size=1.6):
     rank = np.empty(len(found), int)
     rank[np.argsort(-wins, kind="stable")] = np.arange(len(found))
     colours = np.minimum(rank, SLOTS.N - 1)[index].reshape(np.shape(winners))
-    figure, axes = plt.subplots(2, len(pictures), figsize=(size * len(pictures), 2.1 * size), squeeze=False)
+    figure, axes = plt.subplots(2, len(pictures), figsize=(1.6 * len(pictures), 3.36), squeeze=False)
     for column, (picture, winner) in enumerate(zip(pictures, winners, strict=True)):
         axes[0][column].imshow(_pixels(picture))
         axes[1][column].imshow(colours[column], cmap=SLOTS, vmin=0, vmax=SLOTS.N - 1, interpolation="nearest")
@@ -168,7 +184,15 @@ def segmentation(pictures, winners, size=1.6):
     return figure
 
 
-def class_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="attention"):
+def class_maps(
+    picture: np.ndarray,
+    maps: np.ndarray,
+    names: Sequence[str],
+    scores: Sequence[float] | None = None,
+    columns: int = 5,
+    size: float = 1.6,
+    label: str = "attention",
+) -> Figure:
     """One map for each class, `(K, rows, columns)`, over one image, all on one scale.
 
     scores: `(K,)` shown beside the class names, for example probabilities. label: of the scale.
@@ -181,12 +205,18 @@ def class_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="at
     return figure
 
 
-def signed_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="evidence"):
+def signed_maps(
+    picture: np.ndarray,
+    maps: np.ndarray,
+    names: Sequence[str],
+    scores: Sequence[float] | None = None,
+    label: str = "evidence",
+) -> Figure:
     """Maps with a sign, `(K, rows, columns)`, over one image: red above zero, blue below, all on one scale.
 
     scores: `(K,)` shown beside the names, for example probabilities. label: of the scale.
     """
-    figure, axes = _grid(len(maps), columns, size)
+    figure, axes = _grid(len(maps), 5, 1.6)
     top = np.abs(maps).max()
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
@@ -195,7 +225,7 @@ def signed_maps(picture, maps, names, scores=None, columns=5, size=1.6, label="e
     return figure
 
 
-def forming(pictures, epochs, maps, size=1.3):
+def forming(pictures: np.ndarray, epochs: Sequence[int], maps: np.ndarray) -> Figure:
     """Attention forming over training: a row for each image, a column for each epoch.
 
     Args:
@@ -206,7 +236,7 @@ def forming(pictures, epochs, maps, size=1.3):
     maps = np.asarray(maps, "float32")
     count = len(pictures)
     figure, axes = plt.subplots(
-        count, len(epochs) + 1, figsize=(size * (len(epochs) + 1) + 0.8, size * count), squeeze=False
+        count, len(epochs) + 1, figsize=(1.3 * (len(epochs) + 1) + 0.8, 1.3 * count), squeeze=False
     )
     for row, picture in enumerate(pictures):
         axes[row][0].imshow(_pixels(picture))
@@ -220,52 +250,13 @@ def forming(pictures, epochs, maps, size=1.3):
     return figure
 
 
-def matrix(values, xlabel, ylabel, title="", size=3.2):
+def matrix(values: np.ndarray, xlabel: str, ylabel: str, title: str = "", size: float = 3.2) -> Figure:
     """One matrix as a picture with its scale, for example attention `(queries, keys)` or a likeness of positions."""
     figure, axis = plt.subplots(figsize=(size * 1.25, size))
     drawn = axis.imshow(values, cmap=ATTENTION, aspect="auto", interpolation="nearest")
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
     figure.colorbar(drawn, ax=axis)
     return figure
-
-
-PLACES = [(1, 0.4), (1, -0.4), (-1, 0.4), (-1, -0.4), (0, 1), (0, -1)]  # around a mark, from its middle
-
-
-def name_marks(axis, marks):
-    """Write each name beside its mark, there where it covers the least of other names, other marks and the axes' rim.
-
-    marks: of tuples (name, x, y, colour of the name). Call it last, when the limits of `axis` are set.
-    A name that had to go further away is tied to its mark by a line.
-    """
-    axis.autoscale_view()  # which Matplotlib puts off until it draws
-    middles = [axis.transData.transform((x, y)) for _, x, y, _ in marks]
-    point = axis.figure.dpi / 72  # in pixels
-    taken = [Bbox([middle - 4 * point, middle + 4 * point]) for middle in middles]
-    for (name, x, y, color), middle in zip(marks, middles, strict=True):
-        label = axis.text(x, y, name, fontsize=8, color=color, parse_math=False)
-        size = np.array(label.get_window_extent().size)
-        places = []
-        for distance in (1, 2, 3.5):
-            for place in PLACES:
-                corner = middle + place * (7 * distance * point + size / 2) - size / 2
-                box = Bbox([corner, corner + size])
-                inside = Bbox.intersection(box, axis.bbox)
-                covered = size.prod() - (_area(inside) if inside else 0)
-                covered += sum(_area(both) for other in taken if (both := Bbox.intersection(box, other)))
-                places.append((round(covered), distance, box))
-        _, distance, box = min(places, key=lambda place: place[0])
-        taken.append(box)
-        label.remove()
-        tie = dict(arrowstyle="-", color="0.4", linewidth=0.8, shrinkB=3)
-        axis.annotate(
-            name, (x, y), axis.transData.inverted().transform(box.min), fontsize=8, color=color, parse_math=False,
-            va="bottom", arrowprops=tie if distance > 1 else None,
-        )  # fmt: skip
-
-
-def _area(box):
-    return box.width * box.height
 
 
 def _cover(axis, picture, values, top, method, cmap=ATTENTION, bottom=0):
