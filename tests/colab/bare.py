@@ -4,8 +4,8 @@
 
 runs the chapter in the quick profile, from a folder that holds nothing else, with the Python that runs this program.
 Whatever its first cell installs from the book's address comes from the repository REMOTE on this machine. It fails
-unless the first cell adds the book's package, changes no other and prints at most one line, and the rest runs to its
-end. Nothing of the book is imported here: nbclient and ipykernel are all that is needed, and Colab has both.
+unless the first cell adds the book's two packages, changes no other and prints at most one line, and the rest runs to
+its end. Nothing of the book is imported here: nbclient and ipykernel are all that is needed, and Colab has both.
 """
 
 import os
@@ -18,8 +18,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-PACKAGE = "vattn-utils"
-ADDRESS = re.compile(r"%pip install .*git\+(\S+)")
+PACKAGES = ("bookproof", "vattn-utils")
+ADDRESS = re.compile(r"%pip install .*?git\+([^\s#]+)")
 PROFILE = ('profile: str = "published"', 'profile: str = "quick"')
 
 
@@ -53,7 +53,7 @@ def main(source, remote):
     parameters.source = parameters.source.replace(*PROFILE)
     address = ADDRESS.search(first.source)[1]
     before = packages()
-    faults = [f"{line} is there already; use a fresh environment" for line in before if line.startswith(PACKAGE)]
+    faults = [f"{line} is there already; use a fresh environment" for line in before if line.startswith(PACKAGES)]
 
     with tempfile.TemporaryDirectory() as bare, tempfile.TemporaryDirectory() as aside:
         nbformat.write(notebook, Path(bare, source.name))
@@ -65,8 +65,9 @@ def main(source, remote):
     after = packages()
     faults += [f"{line} was there and is not any more" for line in sorted(before - after)]
     added = sorted(after - before)
-    if len(added) != 1 or not added[0].startswith(f"{PACKAGE} @ git+{address}@"):
-        faults.append(f"the first cell may add {PACKAGE} from {address} only, but it added: {', '.join(added)}")
+    sources = [line.partition("@ git+")[0].strip() for line in added if f" @ git+{address}@" in line]
+    if len(added) != len(PACKAGES) or sources != list(PACKAGES):
+        faults.append(f"the first cell may add {PACKAGES} from {address} only, but it added: {', '.join(added)}")
     printed = "".join(output.get("text", repr(output)) for output in first.outputs).splitlines()
     if len(printed) > 1:
         faults.append(f"the first cell printed {len(printed)} lines, more than one: {printed}")
@@ -74,7 +75,7 @@ def main(source, remote):
         noise = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
         if noise:
             faults.append(f"code cell {number} wrote to stderr: {noise.strip()}")
-    print(*faults or [f"{source.name}: {len(cells)} cells ran; added {added[0]}; printed {printed}"], sep="\n")
+    print(*faults or [f"{source.name}: {len(cells)} cells ran; added {', '.join(added)}; printed {printed}"], sep="\n")
     return bool(faults)
 
 

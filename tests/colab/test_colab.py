@@ -57,5 +57,7 @@ def python(request, tmp_path_factory):
 
 @pytest.mark.parametrize("chapter", BOOK.chapters())
 def test_a_bare_chapter_runs_and_changes_nothing_that_was_there(chapter, python, remote):
-    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils")  # the chapter before installed it
+    run(
+        python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils", "bookproof"
+    )  # the chapter before installed it
     print(run(python, str(Path(__file__).parent / "bare.py"), str(remote / "book" / f"{chapter}.ipynb"), str(remote)))
