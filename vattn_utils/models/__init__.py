@@ -1,13 +1,12 @@
 """The book's three models, by name: `MODELS` and `build`. Each has a module that reads as its paper."""
 
-import difflib
 import inspect
 from typing import Any
 
+from vattn_utils.data.checks import check_choice, nearest_hint
 from vattn_utils.models import keras_io
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.eanet import EANet
-from vattn_utils.models.layers import check_choice
 from vattn_utils.models.patch_convnet import PatchConvNet
 from vattn_utils.models.vit import ViT
 
@@ -44,8 +43,7 @@ def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
     signatures = [inspect.signature(c.__init__) for c in model_class.__mro__ if issubclass(c, Classifier)]
     allowed = {name for signature in signatures for name in signature.parameters} - {"self", "args", "kwargs"}
     for unknown in set(overrides) - allowed:
-        nearest = difflib.get_close_matches(unknown, allowed, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(allowed))}"
+        hint = nearest_hint(unknown, sorted(allowed))
         raise ValueError(f"unknown argument {unknown!r} for {model_class.__name__}; {hint}")
     model = model_class(**{**arguments, **overrides})
     model.build()
