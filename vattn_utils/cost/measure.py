@@ -6,7 +6,6 @@ the numbers say, in `curves`.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import numpy as np
 
 from vattn_utils.audit import upstream
 from vattn_utils.cost.counts import multiply_adds
-from vattn_utils.models import layers, patch_convnet, vit
+from vattn_utils.models import counting, layers, patch_convnet, vit
 from vattn_utils.models.eanet import ExternalAttention
 
 DIM, HEADS = 64, 4  # of keras.io's EANet
@@ -70,7 +69,7 @@ def contestant(name: str, tokens: int) -> keras.Model:
 
 def parameters(model: keras.Model) -> int:
     """The trainable parameters of a `contestant`'s attention, the factors in front of it left out."""
-    return sum(prod(weight.shape) for weight in model.trainable_weights) - DIM
+    return counting.parameters(model) - DIM
 
 
 def calls(model: keras.Model, tokens: int, images: int, seed: int = 0) -> dict[str, Callable[[], Any]]:

@@ -221,7 +221,8 @@ def spread(weights: np.ndarray) -> np.ndarray:
 
 def slot_usage(layer: AttentionMap) -> np.ndarray:
     """Share of a layer's attention that each memory slot gets, `(heads, S)`, each head's summing to 1."""
-    return layer.weights.mean(axis=(0, 2))
+    # Over so many numbers of single precision a mean of single precision is wrong in the fifth digit.
+    return layer.weights.mean(axis=(0, 2), dtype="float64")
 
 
 def position_similarity(model: Classifier) -> np.ndarray:
