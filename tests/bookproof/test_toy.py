@@ -121,12 +121,16 @@ def test_a_changed_number_and_a_changed_figure_fail(toy, python):
     notebook = nbformat.read(toy / "two.ipynb", as_version=4)
     notebook.cells[2].source = notebook.cells[2].source.replace("VALUES", "VALUES[::-1]")
     nbformat.write(notebook, toy / "two.ipynb")
+    earlier = toy / "_build" / "failed" / "of-an-earlier-run.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
     printed = run(python, "-m", "pytest", "--nbval", "-q", ".", cwd=toy, code=1)
     assert "2 failed, 2 passed" in printed
     assert 'one.ipynb, "One", cell 3' in printed
     assert "they differ by 0.1, allowed 0.00243" in printed
     assert "projections" in printed
-    kept = sorted(path.name for path in (toy / "_build" / "failed").iterdir())
+    assert not earlier.exists()
+    kept = sorted(path.name for path in earlier.parent.iterdir())
     assert kept == [f"two-cell-3-1-{kind}.png" for kind in ("committed", "difference", "found")]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def keep(expected: list[Node], found: list[Node], tolerance: Tolerance, folder: 
                 written.append(folder / f"{name}-{number}-{kind}.png")
                 image.save(written[-1])
     return written
+
+
+def forget(folder: Path) -> None:
+    """Remove the pictures of an earlier run, so that those that lie there are of this one."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def figures(outputs: list[Node]) -> list[Node]:

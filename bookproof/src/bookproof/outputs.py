@@ -240,8 +240,7 @@ def _kinds(outputs: list[dict[str, Any]]) -> str:
     told = []
     for output in outputs:
         text = next((content for content in output.values() if isinstance(content, str)), "")
-        mimes = " + ".join(name for name in output if not name.endswith(FINGERPRINT_SUFFIX))
-        told.append(f"{mimes} {_short(text, 40)!r}")
+        told.append(f"{' + '.join(output)} {_short(text, 40)!r}")
     return "; ".join(told) or "no output"
 
 

@@ -20,7 +20,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from bookproof import contract, kernel
+from bookproof import contract, failed, kernel
 from bookproof.book import Book
 from bookproof.config import BookError
 from bookproof.notebooks import Node
@@ -139,6 +139,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[VERIFIED] = verified(config)
     except BookError as error:
         raise pytest.UsageError(str(error)) from None
+    if not hasattr(config, "workerinput"):  # of xdist's processes the first alone
+        failed.forget(config.stash[VERIFIED].book.build / failed.FOLDER)
 
 
 def verified(config: pytest.Config) -> Verified:

@@ -122,6 +122,7 @@ def verify(book: Book, folder: Path) -> tuple[dict[str, str], dict[str, list[str
 
 def report(book: Book, folder: Path) -> int:
     """Print what `verify` finds; 1 if a chapter differs, else 0."""
+    failed.forget(book.build / failed.FOLDER)
     compared, found = verify(book, folder)
     for name, what in compared.items():
         print(f"{name}: {'differs' if found[name] else 'the same'} ({what})", *found[name], sep="\n")
