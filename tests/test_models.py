@@ -236,7 +236,9 @@ def test_arguments_that_do_not_fit_say_the_way_out(arguments, message):
 
 
 def test_an_indivisible_stem_is_refused():
-    with pytest.raises(ValueError, match=r"image_size=9 is not divisible by the stem's strides=\(1, 2\)"):
+    with pytest.raises(
+        ValueError, match="image_size=9 is not divisible by the stem's strides, multiplied=2; use a multiple of 2"
+    ):
         tiny_model(patch_convnet, image_size=9)
 
 

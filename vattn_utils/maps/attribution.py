@@ -45,10 +45,13 @@ def attention_gradients(
     external attention that of `slot_maps`.
     """
     layers = attention.maps(model, images, batch_size)
+    # As the model itself lays them out: slot maps token by token.
+    shapes = [
+        (layer.weights if layer.slot_maps is None else np.moveaxis(layer.slot_maps, 3, 1)).shape for layer in layers
+    ]
     batches = []
     for part, classes in _batches(images, labels, batch_size):
-        _, weights = model(part, training=False, return_attention=True)
-        zeros = [np.zeros(array.shape, "float32") for array in weights]
+        zeros = [np.zeros((len(part), *shape[1:]), "float32") for shape in shapes]
         batches.append(gradient(lambda *p, x=part, y=classes: _sum_logits(model(x, perturbations=list(p)), y), zeros))
     found = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     return layers, [
@@ -181,14 +184,18 @@ def evidence(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
     The rule is `attention.relevance` (Chefer et al. 2021b); to read it by the pooling's own part is ours.
     Where nothing leads from token to token (EANet, PatchConvNet), the pooling's part is all of it.
     """
-    layers, gradients = attention_gradients(model, images, labels)
+    return evidence_of(*attention_gradients(model, images, labels), labels)
+
+
+def evidence_of(layers: list[AttentionMap], gradients: list[np.ndarray], labels: ArrayLike) -> np.ndarray:
+    """`evidence` from what `attention_gradients` returned for the same labels."""
     last, read = layers[-1], None
     if last.kind == "pooling":
         weights = np.maximum(gradients[-1] * last.weights, 0)[..., last.prefix_tokens :].mean(axis=1)
         read = _own_query(weights, labels)
     if read is None or any(layer.kind == "self" for layer in layers):
         return attention.read_out(attention.relevance(layers, gradients), layers, pooling=read)
-    return read.reshape(-1, *model.grid)
+    return read.reshape(-1, *last.grid)
 
 
 # Maps of any model's gradients, and of what it answers when a patch is gone.

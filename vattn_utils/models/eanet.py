@@ -15,6 +15,7 @@ from typing import Any
 
 from keras import layers, ops
 
+from vattn_utils.data.checks import check_divisible
 from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 from vattn_utils.models.vit import ViT
 
@@ -63,8 +64,7 @@ class ExternalAttention(Configured, layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
-        if dim % self.heads:
-            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple of {self.heads}")
+        check_divisible("dim", dim, "heads", self.heads)
         self.head_dim = dim // self.heads  # d, of one head
         self.inner_heads, inner = self.heads * self.coefficient, dim * self.coefficient
         self.query_kernel = self.add_weight(shape=(dim, inner), name="query_kernel")

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from vattn_utils.data.checks import check_divisible
 from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 
 # Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
@@ -59,10 +60,8 @@ class PatchEmbedding(Configured, layers.Layer):
 def extract_patches(images: Tensor, patch_size: int) -> Tensor:
     """Flattened patches, `(B, H/P * W/P, P * P * C)`, in reading order, of images `(B, H, W, C)`."""
     _, height, width, channels = images.shape
-    if height % patch_size or width % patch_size:
-        raise ValueError(
-            f"image_size={height}x{width} is not divisible by patch_size={patch_size}; use a multiple of {patch_size}"
-        )
+    for length in (height, width):
+        check_divisible("image_size", length, "patch_size", patch_size)
     rows, columns = height // patch_size, width // patch_size
     x = ops.reshape(images, (-1, rows, patch_size, columns, patch_size, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, rows, columns, P, P, C)
@@ -146,8 +145,8 @@ class PositionEmbedding(Configured, layers.Layer):
                 initializer=keras.initializers.RandomNormal(stddev=0.02),
                 name="embedding",
             )
-        elif dim % 4:
-            raise ValueError(f"dim={dim} is not divisible by 4, as sincos positions need; use a multiple of 4")
+        else:  # a quarter each of sines and cosines of y and x
+            check_divisible("dim", dim, "sincos positions", 4)
 
     def call(self, tokens):
         if self.kind == "learned":

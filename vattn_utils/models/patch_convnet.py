@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from vattn_utils.data.checks import check_divisible
 from vattn_utils.models.classifier import Classifier, attend
 from vattn_utils.models.inputs import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from vattn_utils.models.layers import (
@@ -243,9 +244,7 @@ class PatchConvNet(Classifier):
             resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
-        if edge % patch_size:
-            stem = f"the stem's strides={tuple(strides)}"
-            raise ValueError(f"image_size={edge} is not divisible by {stem}; use a multiple of {patch_size}")
+        check_divisible("image_size", edge, "the stem's strides, multiplied", patch_size)
         self.patch_size = patch_size
         self.grid = (edge // patch_size, edge // patch_size)
         self.attention_layers = [("pooling", 1)] if pooling == "attention" else []

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from vattn_utils.data.checks import check_divisible
 from vattn_utils.models.classifier import Classifier, attend
 from vattn_utils.models.inputs import (
     CIFAR_MEAN,
@@ -74,8 +75,8 @@ class SelfAttention(Configured, layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
-        if self.head_dim is None and dim % self.heads:
-            raise ValueError(f"dim={dim} is not divisible by heads={self.heads}; use a multiple or give head_dim")
+        if self.head_dim is None:
+            check_divisible("dim", dim, "heads", self.heads)
         self.head_dim: int = self.head_dim or dim // self.heads
         inner = self.heads * self.head_dim
         self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")
@@ -204,10 +205,7 @@ class ViT(Classifier):
             drop_path=drop_path, gelu=gelu, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge = resize_to or image_size
-        if edge % patch_size:
-            raise ValueError(
-                f"image_size={edge} is not divisible by patch_size={patch_size}; use a multiple of {patch_size}"
-            )
+        check_divisible("image_size", edge, "patch_size", patch_size)
         self.grid = (edge // patch_size, edge // patch_size)
         class_tokens = int(pooling == "class")
         self.prefix_tokens = class_tokens + registers

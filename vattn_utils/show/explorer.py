@@ -67,11 +67,13 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
     probabilities = ops.convert_to_numpy(ops.softmax(ops.cast(model(images, training=False), "float32")))
     predicted = probabilities.argmax(axis=-1)
     classes = predicted if labels is None else _checked_labels(labels, len(images), model.num_classes)
-    layers = attention.maps(model, images)
+    if "evidence" in attribution.methods(model):
+        layers, gradients = attribution.attention_gradients(model, images, classes)
+        evidence = attribution.evidence_of(layers, gradients, classes).astype("float32")
+    else:
+        layers, evidence = attention.maps(model, images), None
     mixing = [layer for layer in layers if layer.kind == "self"]
     rollout = attention.rollout(mixing) if mixing else None
-    found = "evidence" in attribution.methods(model)
-    evidence = attribution.evidence(model, images, classes).astype("float32") if found else None
 
     captions = []
     for label, found, share in zip(classes, predicted, probabilities.max(axis=-1), strict=True):
