@@ -100,7 +100,7 @@ def _records(parser: argparse.ArgumentParser) -> None:
 
 
 def _faithfulness(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("record", help="name of a recorded run, such as vit-shapes10-book")
+    parser.add_argument("--record", required=True, help="name of a recorded run, such as vit-shapes10-book")
     parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
     parser.add_argument(
         "--methods", type=_names, help=f"separated by commas, of: {', '.join(attribution.METHODS)}; default: all"
