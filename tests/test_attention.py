@@ -60,6 +60,16 @@ def test_registers_stand_behind_the_class_token_and_are_no_class_token(pictures)
         attention.read_out(rollout, layers, row="class")
 
 
+@pytest.mark.parametrize("given", [dict(pooling="class"), dict(registers=2)])
+def test_pictures_of_slots_leave_out_what_has_no_place(given, pictures):
+    layer = attention.maps(tiny_model(eanet, **given), pictures)[0]
+    shown = attention.slot_pictures(layer, head=1)
+    assert shown.shape == (4, 4, 4, 4)
+    np.testing.assert_array_equal(shown.reshape(4, 4, 16), layer.slot_maps[:, 1, :, -16:])
+    winners = attention.winning_slot(layer).reshape(4, 16)
+    np.testing.assert_array_equal(winners, layer.weights.mean(axis=1)[:, -16:].argmax(axis=-1))
+
+
 def test_slot_maps_sum_to_one_over_the_tokens(pictures):
     layer = attention.maps(tiny_model(eanet), pictures)[0]
     assert layer.slot_maps.shape == (4, 2, 4, 16)

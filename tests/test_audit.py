@@ -395,6 +395,15 @@ def test_heads_wider_than_their_share_are_caught_with_the_fair_parameters():
     assert verdict("head width", fair)[0] == "ok"
 
 
+@pytest.mark.parametrize(("head_dim", "expected"), [(16, "defect"), (8, "ok")])
+def test_our_own_attention_is_held_to_it_too(head_dim, expected):
+    model = models.build("eanet", num_classes=4, attention="self", head_dim=head_dim, **SMALL)
+    model.compile("sgd", LOGITS)
+    x = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype="uint8")
+    found = audit(model, (x, np.arange(16) % 4), show=False)
+    assert next(finding.verdict for finding in found if finding.check == "head width") == expected
+
+
 SMALL = dict(image_size=8, patch_size=2, dim=16, depth=2, heads=2, mlp_dim=16)
 
 

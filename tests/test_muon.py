@@ -42,6 +42,10 @@ def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
     ("make", "adamw"),
     [
         (lambda: models.build("vit", **SMALL), {"vit/positions/embedding", "vit/sequence_pooling/score/kernel"}),
+        (
+            lambda: models.build("vit", registers=2, pooling="mean", **SMALL),
+            {"vit/positions/embedding", "vit/register_tokens/token"},
+        ),
         (lambda: models.build("vit", pooling="class", **SMALL), {"vit/positions/embedding", "vit/class_token/token"}),
         (lambda: models.build("eanet", **SMALL), {"eanet/positions/embedding", "eanet/sequence_pooling/score/kernel"}),
         (lambda: models.build("patch_convnet", **SMALL), {"patch_convnet/attention_pooling/class_query"}),

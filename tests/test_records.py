@@ -344,9 +344,48 @@ def test_a_command_leaves_out_what_is_the_default(root):
 
 
 def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
+    (tmp_path / "run.json").write_text("{}")
     with pytest.raises(SystemExit):
         main(["train", "eanet", "--directory", str(tmp_path)])
     assert "add --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resume", "words"), [(True, "holds no run to go on with"), (False, "is not empty, and what is in it is no run")]
+)
+def test_a_folder_of_somebody_elses_is_no_runs(tmp_path, resume, words, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SystemExit):
+        main(["train", "eanet", "--directory", str(tmp_path), *["--resume"] * resume])
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "me/vit", "../vit", "/vit", "", ".hidden", "a b"])
+def test_a_name_that_is_no_single_part_of_a_path_is_refused_before_the_first_step(name, tmp_path, tiny):
+    with pytest.raises(ValueError, match="is no name of a record"):
+        records.check_name(name, tmp_path)
+    if name:  # without a name the record has its usual one
+        with pytest.raises(ValueError, match="is no name of a record"):
+            train.train("eanet", tiny, "book", RECIPE, name, root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_record_is_not_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(ValueError, match="is there and is no record"):
+        records.check_name("thesis", tmp_path)
+
+
+def test_a_record_that_cannot_be_read_is_one_fault_and_hides_no_other(root, capsys):
+    shutil.copytree(root / "eanet-tiny-book", root / "broken")
+    (root / "broken" / "record.json").write_text('{"name": "broken"}')
+    faults = records.verify(root)
+    assert [fault for fault in faults if "broken" in fault]
+    assert "eanet-tiny-book: " in capsys.readouterr().out
+    (root / ".half.written").mkdir()
+    (root / ".half.written" / "record.json").write_text("{")
+    assert records.names(root) == ["broken", "eanet-tiny-book"]
 
 
 def test_every_shipped_record_is_whole():

@@ -3,6 +3,8 @@
 import itertools
 import json
 
+import keras
+import numpy as np
 import pytest
 
 from benchmarks import short_runs
@@ -16,6 +18,7 @@ from benchmarks.short_runs import (
     in_hand,
     main,
     missing,
+    multiplied_out,
     run,
 )
 
@@ -120,3 +123,12 @@ def test_the_arms_of_an_experiment_differ_in_what_is_compared_only():
         assert len(arms) >= 2
         assert all(arm.get(key) == arms[0].get(key) for arm in arms for key in common)
         assert all(one != other for one, other in itertools.combinations(arms, 2))
+
+
+def test_attention_multiplied_out_is_the_backends_attention():
+    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 5, 3, 4)).astype("float32")  # (B, N, heads, d) each
+    expected = keras.ops.dot_product_attention(query, key, value)
+    found = multiplied_out(*(array.swapaxes(1, 2) for array in (query, key, value)))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found).swapaxes(1, 2), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="is_causal=True"):
+        multiplied_out(query, key, value, is_causal=True)

@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", choices=models.MODELS)
     parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
-    parser.add_argument("--variant", default="book", choices=("book", "keras-io", "paper"))
+    variants = sorted({variant for of_model in models.MODELS.values() for variant in of_model})
+    parser.add_argument("--variant", default="book", choices=variants)
     parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
     parser.add_argument("--base", metavar="RECORD", help="a record whose encoder is taken over and not trained")
     parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
@@ -55,7 +56,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     fields = dataclasses.fields(training.Recipe)
     for field in fields:
         kind = _names if field.name == "augmentation" else type(field.default)
-        recipe.add_argument("--" + field.name.replace("_", "-"), type=kind)
+        recipe.add_argument("--" + field.name.replace("_", "-"), type=kind, help=field.metadata["meaning"])
 
     def do(options):
         changes = {field.name: getattr(options, field.name) for field in fields}

@@ -19,10 +19,10 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
         raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}")
 
 
-def check_divisible(name: str, value: int, by_name: str, by: int) -> None:
+def check_divisible(name: str, value: int, by_name: str, by: int, way_out: str = "") -> None:
     """Raise ValueError unless `value`, of the argument `name`, is a multiple of `by`, of the argument `by_name`."""
     if value % by:
-        raise ValueError(f"{name}={value} is not divisible by {by_name}={by}; use a multiple of {by}")
+        raise ValueError(f"{name}={value} is not divisible by {by_name}={by}; use a multiple of {by}{way_out}")
 
 
 def check_images(images: np.ndarray, image_size: int | None = None) -> None:

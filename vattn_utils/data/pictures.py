@@ -22,10 +22,7 @@ def read_picture(source: str | Path | np.ndarray | Image.Image, size: int) -> np
     address that gives no file of at most 50 MB within a minute, and what PIL raises for what is no picture.
     """
     if is_address(source):
-        try:
-            source = fetch(str(source), most_bytes=MOST_BYTES, seconds=SECONDS)
-        except FetchError as error:
-            raise FetchError(f"a picture is {error}; save it by hand and give its path") from error
+        source = _fetched(str(source))
     if isinstance(source, (str, Path)):
         source = Image.open(Path(source).expanduser())
     elif not isinstance(source, Image.Image):
@@ -36,6 +33,20 @@ def read_picture(source: str | Path | np.ndarray | Image.Image, size: int) -> np
     left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
     picture = picture.crop((left, top, left + edge, top + edge))
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))[None]
+
+
+def _fetched(address: str) -> Image.Image:
+    try:
+        path = fetch(address, most_bytes=MOST_BYTES, seconds=SECONDS)
+    except FetchError as error:
+        raise FetchError(f"a picture is {error}; save it by hand and give its path") from error
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except OSError as error:  # a page that says why there is none, for example: it must not be kept for the next time
+        path.unlink(missing_ok=True)
+        raise FetchError(f"{address} gives no picture ({error}); save it by hand and give its path") from error
+    return picture
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:

@@ -37,13 +37,14 @@ __all__ = [
 
 
 def slot_pictures(layer: AttentionMap, head: int = 0) -> np.ndarray:
-    """Slot maps of one head as pictures, `(B, slots, rows, columns)`, each summing to 1: where a slot is read from.
+    """Slot maps of one head as pictures, `(B, slots, rows, columns)`: where a slot is read from. Each sums to 1.
 
     Raises ValueError for a layer that has no memory slots.
     """
     if layer.slot_maps is None:
         raise ValueError(f"attention of kind {layer.kind!r} has no memory slots; this needs external attention")
-    return layer.slot_maps[:, head].reshape(len(layer.slot_maps), -1, *layer.grid)
+    maps = layer.slot_maps[:, head, :, -prod(layer.grid) :]  # class tokens and registers have no place
+    return maps.reshape(*maps.shape[:2], *layer.grid)
 
 
 def winning_slot(layer: AttentionMap) -> np.ndarray:
@@ -51,7 +52,8 @@ def winning_slot(layer: AttentionMap) -> np.ndarray:
 
     A soft segmentation: tokens with the same winner read the same memory.
     """
-    return layer.weights.mean(axis=1).argmax(axis=-1).reshape(-1, *layer.grid)
+    patches = layer.weights[:, :, -prod(layer.grid) :]  # class tokens and registers have no place
+    return patches.mean(axis=1).argmax(axis=-1).reshape(-1, *layer.grid)
 
 
 def fuse(weights: np.ndarray, fusion: str = "mean") -> np.ndarray:

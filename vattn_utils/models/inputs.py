@@ -146,7 +146,7 @@ class PositionEmbedding(Configured, layers.Layer):
                 name="embedding",
             )
         else:  # a quarter each of sines and cosines of y and x
-            check_divisible("dim", dim, "sincos positions", 4)
+            check_divisible("dim", dim, "the quarters of position='sincos'", 4)
 
     def call(self, tokens):
         if self.kind == "learned":

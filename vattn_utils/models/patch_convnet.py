@@ -244,7 +244,7 @@ class PatchConvNet(Classifier):
             resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
-        check_divisible("image_size", edge, "the stem's strides, multiplied", patch_size)
+        check_divisible("resize_to" if resize_to else "image_size", edge, "the stem's strides, multiplied", patch_size)
         self.patch_size = patch_size
         self.grid = (edge // patch_size, edge // patch_size)
         self.attention_layers = [("pooling", 1)] if pooling == "attention" else []

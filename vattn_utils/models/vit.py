@@ -65,7 +65,7 @@ class SelfAttention(Configured, layers.Layer):
         dropout: rate at which attention weights are dropped in training.
 
     Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the weights
-    `(B, heads, N, N)`, whose rows sum to 1. Without it, at inference, the backend may fuse the product and the softmax.
+    `(B, heads, N, N)`, whose rows sum to 1. Without it the backend may fuse the product and the softmax.
     """
 
     def __init__(self, heads: int, head_dim: int | None = None, dropout: float = 0.0, **kwargs: Any):
@@ -76,7 +76,7 @@ class SelfAttention(Configured, layers.Layer):
     def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
         if self.head_dim is None:
-            check_divisible("dim", dim, "heads", self.heads)
+            check_divisible("dim", dim, "heads", self.heads, ", or give head_dim")
         self.head_dim: int = self.head_dim or dim // self.heads
         inner = self.heads * self.head_dim
         self.query_key_value = layers.Dense(3 * inner, dtype=self.dtype_policy, name="query_key_value")
@@ -90,8 +90,7 @@ class SelfAttention(Configured, layers.Layer):
         # Not by index: the gradient of a slice is as large as the whole, that of unstack is one concatenation.
         query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d) each
         attention = None
-        # In training too: PyTorch's fused kernel takes twice as long backward on a CPU.
-        if return_attention or perturbation is not None or training:
+        if return_attention or perturbation is not None or (training and self.dropout):
             attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query * self.head_dim**-0.5, key), axis=-1)
             if perturbation is not None:
                 attention = attention + perturbation
@@ -205,7 +204,7 @@ class ViT(Classifier):
             drop_path=drop_path, gelu=gelu, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
         )  # fmt: skip
         edge = resize_to or image_size
-        check_divisible("image_size", edge, "patch_size", patch_size)
+        check_divisible("resize_to" if resize_to else "image_size", edge, "patch_size", patch_size)
         self.grid = (edge // patch_size, edge // patch_size)
         class_tokens = int(pooling == "class")
         self.prefix_tokens = class_tokens + registers

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -119,7 +120,9 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
 def _described(name, layer):
     """What the page must know of a layer, for JSON."""
     heads, slots = layer.weights.shape[1], layer.weights.shape[3] if layer.kind == "external" else 0
-    return {"name": name, "kind": layer.kind, "prefix": layer.prefix_tokens, "heads": heads, "slots": slots}
+    class_token = layer.prefix_tokens > layer.registers
+    told = {"kind": layer.kind, "prefix": layer.prefix_tokens, "class_token": class_token}
+    return {"name": name, **told, "heads": heads, "slots": slots}
 
 
 def _quantised(name, layer):
@@ -129,7 +132,7 @@ def _quantised(name, layer):
     if layer.prefix_tokens:
         arrays[f"{name}.own"] = layer.own_share().astype("float32")  # (B, heads, queries)
     if layer.kind == "external":
-        arrays |= _bytes_and_top(layer.slot_maps, f"{name}.slot_")
+        arrays |= _bytes_and_top(layer.slot_maps[..., -prod(layer.grid) :], f"{name}.slot_")
     return arrays
 
 

@@ -106,4 +106,6 @@ class KeepBest(keras.callbacks.Callback):
         if self._weights is None and self.path:
             with np.load(self.path) as arrays:
                 self._weights = [arrays[name] for name in arrays.files]
-        return self._weights or []
+        if self._weights is None:
+            raise ValueError("no epoch was the best: was the accuracy on held-out images not a number?")
+        return self._weights

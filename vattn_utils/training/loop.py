@@ -178,7 +178,8 @@ class Batches(keras.utils.PyDataset):
         random = np.random.default_rng((recipe.seed, epoch, index))
         images = augment(self.x[rows], recipe.augmentation, random)
         targets = np.eye(self.num_classes, dtype="float32")[self.y[rows]]
-        if epoch >= round((1 - recipe.unmixed_share) * recipe.epochs) or random.random() >= recipe.mix_share:
+        unmixed = epoch >= round((1 - recipe.unmixed_share) * recipe.epochs)
+        if unmixed or (recipe.mix_share < 1 and random.random() >= recipe.mix_share):
             return images.astype("float32"), targets
         return mix(images, targets, random, recipe.mixup, recipe.cutmix)
 

@@ -20,7 +20,7 @@ def config(name: str, variant: str, values: dict[str, Any]) -> dict[str, Any]:
 
     Raises ValueError for an argument that is gone and was not what the class now always has.
     """
-    if name == "patch_convnet":
+    if name not in _OF_KERAS_IO:
         return dict(values)
     gone = _OF_KERAS_IO[name] if variant == "keras-io" else _DROPPED
     for argument, value in gone.items():
@@ -33,7 +33,7 @@ def config(name: str, variant: str, values: dict[str, Any]) -> dict[str, Any]:
 def recipe(values: dict[str, Any]) -> dict[str, Any]:
     """A recipe's fields by today's names, its augmentations too."""
     values = {RECIPE.get(name, name): value for name, value in values.items()}
-    return {**values, "augmentation": [AUGMENTATIONS.get(name, name) for name in values["augmentation"]]}
+    return {**values, "augmentation": [AUGMENTATIONS.get(name, name) for name in values.get("augmentation", ())]}
 
 
 def record(values: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Muon(keras.optimizers.Muon):
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         rows, columns = _matrix(variable.shape)
-        return min(rows, columns) == 1 or variable.name in ("embedding", "class_query") or "/logits/" in variable.path
+        kept = variable.name in ("embedding", "token", "class_query") or "/logits/" in variable.path
+        return kept or min(rows, columns) == 1
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         """`x`, a matrix or a convolution's kernel, with singular values near 1, by `steps` steps in bfloat16."""

@@ -99,7 +99,7 @@ def recipe(model: str, variant: str = "book", **changes: Any) -> Recipe:
     """
     base = RECIPES.get(f"{model}-{variant}") or RECIPES.get(f"{model}-book")
     if base is None:
-        raise ValueError(f"no recipe for {model!r}; {nearest_hint(model, ('vit', 'eanet', 'patch_convnet'))}")
+        raise ValueError(f"no recipe for {model!r}; {nearest_hint(model, RECIPES)}")
     fields = [field.name for field in dataclasses.fields(Recipe)]
     for name in changes:
         if name not in fields:

@@ -8,6 +8,7 @@ of more than `SHIPPED_BYTES` stay on the machine that trained them: such a recor
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,10 @@ class Record:
         Raises `RecordError` if they are missing, altered or too large to be shipped.
         """
         arrays = load_file(self._verified(WEIGHTS))
-        model = models.constructor(self.kind, self.variant)[0](**self.config)
+        try:
+            model = models.constructor(self.kind, self.variant)[0](**self.config)
+        except (TypeError, ValueError) as error:
+            raise RecordError(f"{self.path} has a config that is not that of a model: {error}") from error
         model.build()
         if base := self.base:
             arrays |= base.encoder_weights(model)
@@ -162,6 +166,15 @@ IN_JSON = {"kind": "model", "metrics": "test", "base_run": "base"}
 FIELDS = {IN_JSON.get(field.name, field.name): field for field in dataclasses.fields(Record) if field.name != "path"}
 
 
+def check_name(name: str, root: str | Path | None = None) -> None:
+    """Raise ValueError unless a record under `root` may be called `name`: one part of a path, nobody else's folder."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise ValueError(f"name={name!r} is no name of a record; use letters, digits, '-', '_' and '.', no folder")
+    path = (Path(root) if root is not None else folder()) / name
+    if path.exists() and not (path / "record.json").is_file():
+        raise ValueError(f"{path} is there and is no record; give the record another name, or move that away")
+
+
 def load(name: str, root: str | Path | None = None) -> Record:
     """The record called `name`, for example "eanet-cifar100-book", from `root` or `folder()`.
 
@@ -171,14 +184,14 @@ def load(name: str, root: str | Path | None = None) -> Record:
     root = Path(root) if root is not None else folder()
     path = root / name / "record.json"
     if not path.exists():
-        known = ", ".join(sorted(p.parent.name for p in root.glob("*/record.json"))) or "none"
+        known = ", ".join(names(root)) or "none"
         raise RecordError(f"no record {name!r} in {root}; there are: {known}")
     try:
         return _record(path.parent, json.loads(path.read_text()))
     except json.JSONDecodeError as error:
         raise RecordError(f"{path} is not JSON ({error}); restore it from version control") from error
-    except (TypeError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read: {error}; restore it from version control") from error
+    except (TypeError, ValueError, KeyError) as error:
+        raise RecordError(f"{path} cannot be read by this version: {error}") from error
 
 
 def _record(path: Path, values: dict[str, Any]) -> Record:
@@ -194,7 +207,13 @@ def _record(path: Path, values: dict[str, Any]) -> Record:
 def load_all(root: str | Path | None = None) -> list[Record]:
     """Every record in `root` or `folder()`, by name."""
     root = Path(root) if root is not None else folder()
-    return [load(path.parent.name, root) for path in sorted(root.glob("*/record.json"))]
+    return [load(name, root) for name in names(root)]
+
+
+def names(root: str | Path | None = None) -> list[str]:
+    """The names of all records in `root` or `folder()`; what is being written, behind a dot, is not among them."""
+    root = Path(root) if root is not None else folder()
+    return sorted(path.parent.name for path in root.glob("*/record.json") if not path.parent.name.startswith("."))
 
 
 def measured(name: str) -> list[dict[str, Any]]:
@@ -231,8 +250,9 @@ def verify(root: str | Path | None = None, tolerance: float = 0.001) -> list[str
         tolerance: by how much top-1 and top-5 (shares) may differ from the record.
     """
     faults = []
-    for record in load_all(root):
+    for name in names(root):
         try:
+            record = load(name, root)
             record.check_files()
             if not record.has_weights:
                 print(f"{record.name}: its weights are too large to be shipped; nothing to evaluate")

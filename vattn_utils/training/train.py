@@ -78,6 +78,7 @@ def train(
     """
     begun = provenance(recipe.precision)
     name = name or default_name(kind, dataset.name, variant)
+    records.check_name(name, root)  # now, and not when it is written, hours later
     model = build(kind, dataset, variant, recipe, overrides)
     trunk = records.load(base, root) if base is not None else None
     if trunk is not None:
@@ -154,11 +155,18 @@ def default_name(kind: str, dataset: str, variant: str) -> str:
 def state_directory(name: str, directory: str | Path | None = None, resume: bool = False) -> Path:
     """Where the state of the run `name` is kept: `directory`, or `_build/runs/<name>`.
 
-    Raises ValueError if there is a run already and it is not to be resumed.
+    Raises ValueError if there is a run already and it is not to be resumed, if there is none to be resumed, or if the
+    folder holds something else.
     """
+    records.check_name(name)
     directory = Path(directory or Path("_build/runs") / name)
-    if directory.exists() and not resume:
+    held = (directory / "run.json").exists()
+    if held and not resume:
         raise ValueError(f"{directory} holds a run already; add --resume to go on with it, or delete it")
+    if resume and not held:
+        raise ValueError(f"{directory} holds no run to go on with; leave out --resume, or name its --directory")
+    if not held and directory.exists() and any(directory.iterdir()):
+        raise ValueError(f"{directory} is not empty, and what is in it is no run; give another --directory")
     return directory
 
 
@@ -172,7 +180,10 @@ def run(
     overrides: dict[str, Any] | None = None,
     base: str | None = None,
 ) -> None:
-    """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state in `directory`."""
+    """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state in `directory`.
+
+    `state_directory` has seen to it that nothing else is in that folder.
+    """
     record = train(kind, data.load(dataset), variant, recipe, name, overrides, directory, base=base)
     print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
     shutil.rmtree(directory)

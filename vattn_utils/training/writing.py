@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from vattn_utils import models
 from vattn_utils.data import Dataset
 from vattn_utils.data.files import sha256_of
+from vattn_utils.models.counting import parameters
 from vattn_utils.training import records
 from vattn_utils.training.loop import Run
 from vattn_utils.training.recipes import Recipe
@@ -53,8 +54,10 @@ def write(
     encoder is not that of `base`.
     """
     root = Path(root) if root is not None else records.folder()
-    partial = root / f".{name}.{os.getpid()}"
-    partial.mkdir(parents=True)
+    records.check_name(name, root)
+    root.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=root))
+    partial.chmod(0o755)  # not for this user alone, as a temporary folder is
     try:
         arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
         if base is not None:
@@ -81,7 +84,7 @@ def write(
             "history": run.history,
             "provenance": provenance,
             "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
-            "parameters": model.count_params(),
+            "parameters": parameters(as_stored(model)),
             "test": metrics,
             "rounding": rounding,
         }
@@ -89,9 +92,16 @@ def write(
             values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
             values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
         (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
+        replaced = partial.with_name(f"{partial.name}.old")
         if (root / name).exists():
-            shutil.rmtree(root / name)
-        partial.replace(root / name)
+            (root / name).rename(replaced)
+        try:
+            partial.rename(root / name)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(root / name)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return records.load(name, root)

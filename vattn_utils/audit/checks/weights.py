@@ -104,8 +104,10 @@ def head_width(case: Case) -> Finding:
     """Attention whose heads together are not as wide as the tokens: more parameters than what it is compared with."""
     wide, total = [], 0
     for layer in case.predicting.layers:
+        if isinstance(layer, keras.Model):  # it has the arguments of its layers, and its input is an image
+            continue
         heads = getattr(layer, "num_heads", getattr(layer, "heads", None))
-        width = getattr(layer, "key_dim", getattr(layer, "width", None))
+        width = getattr(layer, "key_dim", getattr(layer, "head_dim", None))
         dim = case.predicting.width.get(id(layer))
         if not (isinstance(heads, int) and isinstance(width, int) and dim) or hasattr(layer, "memory_slots"):
             continue
