@@ -54,7 +54,7 @@ def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
             {"patch_convnet/attention_pooling/class_query"},
         ),
     ],
-    ids=["vit", "vit with a class token", "eanet", "patch_convnet", "patch_convnet with a query for each class"],
+    ids=["vit", "vit with registers", "vit with a class token", "eanet", "patch_convnet", "a query for each class"],
 )
 def test_adamw_has_vectors_positions_tokens_and_the_classifier(make, adamw):
     model = make()

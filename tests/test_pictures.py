@@ -1,5 +1,6 @@
 """A picture from anywhere becomes one square image of the right size."""
 
+import contextlib
 import http.server
 import threading
 
@@ -7,7 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vattn_utils.data.fetch import FetchError
 from vattn_utils.data.pictures import read_picture
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address at which a server shows the files in `folder`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture
@@ -25,20 +44,10 @@ def test_a_path_an_image_an_array_and_an_address_give_the_same_picture(photograp
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
     monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/photograph.png"
-        sources = (tmp_path / "photograph.png", str(tmp_path / "photograph.png"), Image.fromarray(photograph), address)
-        for source in sources:
+    with served(tmp_path) as address:
+        path = tmp_path / "photograph.png"
+        for source in (path, str(path), Image.fromarray(photograph), f"{address}/photograph.png"):
             np.testing.assert_array_equal(read_picture(source, 16), read_picture(photograph, 16))
-        server.shutdown()
 
 
 def test_grey_floats_and_transparency_become_colour(photograph):
@@ -55,3 +64,13 @@ def test_grey_floats_and_transparency_become_colour(photograph):
 def test_what_is_no_picture_is_refused(array):
     with pytest.raises(ValueError, match="is not known"):
         read_picture(array, 8)
+
+
+def test_an_address_that_gives_no_picture_is_refused_and_asked_again_the_next_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.png").write_text("<html>Too many requests</html>")
+    with served(tmp_path) as address:
+        with pytest.raises(FetchError, match="gives no picture"):
+            read_picture(f"{address}/a.png", 8)
+        Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+        assert (read_picture(f"{address}/a.png", 8) == (255, 0, 0)).all()

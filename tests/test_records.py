@@ -377,15 +377,15 @@ def test_a_folder_that_is_no_record_is_not_replaced(tmp_path):
         records.check_name("thesis", tmp_path)
 
 
-def test_a_record_that_cannot_be_read_is_one_fault_and_hides_no_other(root, capsys):
-    shutil.copytree(root / "eanet-tiny-book", root / "broken")
-    (root / "broken" / "record.json").write_text('{"name": "broken"}')
-    faults = records.verify(root)
+def test_a_record_that_cannot_be_read_is_one_fault_and_hides_no_other(copy, tiny_at_hand, capsys):
+    shutil.copytree(copy / "eanet-tiny-book", copy / "broken")
+    (copy / "broken" / "record.json").write_text('{"name": "broken"}')
+    faults = records.verify(copy)
     assert [fault for fault in faults if "broken" in fault]
     assert "eanet-tiny-book: " in capsys.readouterr().out
-    (root / ".half.written").mkdir()
-    (root / ".half.written" / "record.json").write_text("{")
-    assert records.names(root) == ["broken", "eanet-tiny-book"]
+    (copy / ".half.written").mkdir()
+    (copy / ".half.written" / "record.json").write_text("{")
+    assert records.names(copy) == ["broken", "eanet-tiny-book"]
 
 
 def test_every_shipped_record_is_whole():

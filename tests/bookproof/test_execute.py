@@ -111,6 +111,43 @@ def test_refreshed_notebook_carries_what_its_outputs_follow_from(book):
     assert freshness.reasons(committed, book) == ["records/a.json changed"]
 
 
+def test_a_folder_whose_name_only_begins_like_a_pages_is_not_watched(book):
+    """A package beside the pages is followed by its modules: what Python keeps of it differs with the machine."""
+    (book.root / "bookkeeping").mkdir()
+    (book.root / "bookkeeping" / "ledger.json").write_text("{}")
+    edit(book, 3, "import os\nopen('bookkeeping/ledger.json').close()\nos.listdir('bookkeeping')\nos.listdir('book')")
+    refresh.refresh(book, "mini")
+    committed = nbformat.read(book.root / "book" / "mini.ipynb", as_version=4)
+    assert committed.metadata["executed"]["inputs"]["files"].keys() == {"book"}
+
+
+def test_files_beside_a_page_in_the_root_are_followed_and_what_is_below_is_not(book):
+    shutil.copy(book.root / "book" / "mini.ipynb", book.root / "mini.ipynb")
+    (book.root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: mini\n")
+    (book.root / "values.csv").write_text("1")
+    (book.root / "toy" / "notes.py").write_text("")
+    notebook = nbformat.read(book.root / "mini.ipynb", as_version=4)
+    notebook.cells[3].source = "open('values.csv').close()\nopen('toy/notes.py').close()"
+    nbformat.write(notebook, book.root / "mini.ipynb")
+    refresh.refresh(book, "mini")
+    committed = nbformat.read(book.root / "mini.ipynb", as_version=4)
+    assert committed.metadata["executed"]["inputs"]["files"].keys() == {"values.csv"}
+    (book.root / "values.csv").write_text("2")
+    assert freshness.reasons(committed, book) == ["values.csv changed"]
+
+
+def test_a_copy_that_a_profile_reads_counts_as_what_it_is_a_copy_of(book):
+    (book.root / "records" / "a.json").write_text("{}")
+    edit(book, 3, "import os\nopen(os.path.join(os.environ.get('TOY_RECORDS', 'records'), 'a.json')).close()")
+    execute.execute_chapter(book, "mini", "quick")
+    path = book.root / "_build" / "executed" / "quick" / "mini.ipynb"
+    first = path.read_bytes()
+    execute.execute_chapter(book, "mini", "quick")
+    assert path.read_bytes() == first
+    (book.root / "records" / "a.json").write_text("[]")
+    assert freshness.reasons(nbformat.read(path, as_version=4), book) == ["records/a.json changed"]
+
+
 @pytest.mark.parametrize("profile", ["quick", "full"])
 def test_no_other_profile_than_the_published_one_can_reach_the_records(book, profile):
     edit(book, 3, "import os\nprint(os.path.realpath(os.environ['TOY_RECORDS']))")
@@ -357,8 +394,12 @@ def test_a_chapter_that_was_executed_elsewhere_is_accepted_as_a_refreshed_one(bo
         (lambda notebook: notebook.cells[3].outputs.clear(), "did not say that it ran the published profile"),
         (lambda notebook: notebook.metadata.pop("executed"), "does not say what it follows from"),
         (lambda notebook: notebook.metadata.executed.inputs.update(modules={"toy.vit": "0"}), "module toy.vit is gone"),
+        (
+            lambda notebook: notebook.metadata.executed.parameters.update(n=3),
+            "it ran with {'n': 3",
+        ),
     ],
-    ids=["code", "unfinished", "silent", "unknown", "stale"],
+    ids=["code", "unfinished", "silent", "unknown", "stale", "parameters"],
 )
 def test_what_a_refresh_would_refuse_is_not_accepted(book, source, capsys, change, complaint):
     path = elsewhere(book, change)

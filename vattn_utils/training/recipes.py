@@ -99,7 +99,9 @@ def recipe(model: str, variant: str = "book", **changes: Any) -> Recipe:
     """
     base = RECIPES.get(f"{model}-{variant}") or RECIPES.get(f"{model}-book")
     if base is None:
-        raise ValueError(f"no recipe for {model!r}; {nearest_hint(model, RECIPES)}")
+        raise ValueError(
+            f"no recipe for {model!r}; {nearest_hint(model, dict.fromkeys(name.partition('-')[0] for name in RECIPES))}"
+        )
     fields = [field.name for field in dataclasses.fields(Recipe)]
     for name in changes:
         if name not in fields:

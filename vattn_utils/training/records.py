@@ -263,7 +263,7 @@ def verify(root: str | Path | None = None, tolerance: float = 0.001) -> list[str
                 continue
             dataset = data.load(record.dataset)
             found = evaluate(model, dataset.x_test, dataset.y_test)
-        except (RecordError, OSError) as error:
+        except (RecordError, data.DataError, OSError) as error:
             faults.append(str(error))
             continue
         print(f"{record.name}: top-1 {found['top1']:.2%}, recorded {record.metrics['top1']:.2%}")

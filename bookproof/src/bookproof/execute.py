@@ -122,13 +122,14 @@ def execute_chapter(
         return target, last
     say(f"{name}: executing in the {profile} profile")
     before = freshness.inputs(notebook, (), book)
+    made = provenance(book) if profile == book.settings.published else {}  # now: a hook that fails costs no run
     seconds, peak_bytes, read = execute(book, source, target, parameters, limits)
     others = set(read) - {book.relative(source)}  # a page about the book reads itself too
     # Of the code that was there when it began, and of the files that it then read.
     inputs = {**before, "files": freshness.inputs(notebook, others, book)["files"]}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     execution = Execution(parameters, today, seconds, peak_bytes, inputs)
-    note(book, target, execution, profile)
+    note(target, {**made, **asdict(execution)})
     say(f"{name}: done in {execution}: {book.relative(target)}")
     return target, execution
 
@@ -146,13 +147,13 @@ def noted(book: Book, source: Node, target: Path) -> Execution | None:
     return Execution(**{key: plain(found[key]) for key in Execution.__dataclass_fields__})
 
 
-def note(book: Book, target: Path, execution: Execution, profile: str) -> None:
-    """Write into the metadata of the executed notebook `target` what it follows from, and, of the published profile,
-    with what it ran."""
+def note(target: Path, execution: dict[str, Any]) -> None:
+    """Write into the metadata of the executed notebook `target` what it follows from and with what it ran."""
     executed = nbformat.read(target, as_version=4)
-    made = provenance(book) if profile == book.settings.published else {}
-    executed.metadata["executed"] = nbformat.from_dict({**made, **asdict(execution)})
-    nbformat.write(executed, target)
+    executed.metadata["executed"] = nbformat.from_dict(execution)
+    partial = target.with_name(f"{target.stem}.running.ipynb")
+    nbformat.write(executed, partial)
+    partial.replace(target)
 
 
 def provenance(book: Book) -> dict[str, object]:

@@ -24,8 +24,9 @@ def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), os=
     read = event == "open" and str(arguments[1] or "r").startswith("r")
     if (read or event in ("os.scandir", "os.listdir")) and isinstance(arguments[0], (str, os.PathLike)):
         name = os.path.abspath(arguments[0])
-        data = read and name.startswith({packages!r}) and not name.endswith((".py", ".pyc"))
-        if data or name.startswith({folders!r}):
+        place = name + os.sep  # so that a folder is none whose name only begins like its own
+        data = read and place.startswith({packages!r}) and not name.endswith((".py", ".pyc"))
+        if data or place.startswith({folders!r}) or (read and os.path.dirname(name) == {root!r}):
             os.write(note, (name + chr(10)).encode())
 sys.addaudithook(watch)
 del os, sys, watch
@@ -43,9 +44,9 @@ def environment(book: Book, profile: str, told: bool = False) -> Iterator[Reads]
     """
     settings, before = book.settings, dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "reads")
+        log, copies = Path(folder, "reads"), Path(folder, "copies")
         log.touch()
-        configure(Path(folder, "profile_default"), book, log)
+        configure(Path(folder, "profile_default"), book, log, copies)
         os.environ.update(settings.environment)
         os.environ["IPYTHONDIR"] = folder
         os.environ["PYTHONPATH"] = os.pathsep.join([*python_path(book), *filter(None, [before.get("PYTHONPATH")])])
@@ -55,22 +56,31 @@ def environment(book: Book, profile: str, told: bool = False) -> Iterator[Reads]
                 os.environ[settings.profile_variable] = profile
         if profile != settings.published:
             for variable, source in settings.copied.items():
-                os.environ[variable] = str(shutil.copytree(book.root / source, Path(folder, "copies", source)))
+                os.environ[variable] = str(shutil.copytree(book.root / source, copies / source))
+
+        def reads() -> list[str]:
+            paths = {Path(line) for line in log.read_text().splitlines()}
+            return sorted({str(p.relative_to(copies if copies in p.parents else book.root)) for p in paths})
+
         try:
-            yield lambda: sorted({book.relative(Path(line)) for line in log.read_text().splitlines()})
+            yield reads
         finally:
             os.environ.clear()
             os.environ.update(before)
 
 
-def configure(folder: Path, book: Book, log: Path) -> None:
-    """Write the IPython profile `folder` of a kernel that notes in `log` what it reads."""
+def configure(folder: Path, book: Book, log: Path, copies: Path) -> None:
+    """Write the IPython profile `folder` of a kernel that notes in `log` what it reads, also in the folder `copies`."""
     (folder / "startup").mkdir(parents=True)
     # its log says how the kernel is connected, which nobody asked
     (folder / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
-    read = tuple(f"{book.root / name}" for name in book.folders() if name != ".")
-    packages = tuple(str(book.root / name) for name in book.settings.packages.values())
-    (folder / "startup" / "reads.py").write_text(READS.format(log=str(log), folders=read, packages=packages))
+    inner = [name for name in book.folders() if name != "."]
+    watched = tuple(f"{place}{os.sep}" for place in [*(book.root / name for name in inner), copies])
+    packages = tuple(f"{book.root / name}{os.sep}" for name in book.settings.packages.values())
+    # A page or data in the root itself: the files beside it, but not all that is below.
+    root = str(book.root) if len(inner) < len(book.folders()) else ""
+    notes = READS.format(log=str(log), folders=watched, packages=packages, root=root)
+    (folder / "startup" / "reads.py").write_text(notes)
 
 
 def python_path(book: Book) -> list[str]:

@@ -69,7 +69,7 @@ class ChapterFile(IPyNbFile):
             iopub_timeout=MESSAGE_SECONDS,
             raise_on_iopub_timeout=True,
             force_raise_errors=True,  # whichever tags ask for something else
-            skip_cells_with_tag="",
+            skip_cells_with_tag="no tag skips a cell",
             resources={"metadata": {"path": str(self.path.parent)}},
         )
         with ExitStack() as stack:

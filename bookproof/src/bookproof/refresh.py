@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from bookproof import freshness
+from bookproof import contract, freshness
 from bookproof.book import CONFIG, TOC, Book, ChapterError
 from bookproof.execute import execute_chapter, plain, say
 from bookproof.notebooks import INJECTED, KERNEL, PARAMETERS, Node, code_cells, outputs, own_cells, printed, tags
@@ -63,7 +63,6 @@ def put_back(book: Book, name: str, executed: Node) -> None:
     found = plain(executed.metadata["executed"])
     noted = {key: found[key] for key in found if key not in ("parameters", "peak_bytes")}
     notebook.metadata["executed"] = nbformat.from_dict({**noted, "seconds": round(found["seconds"])})
-    keep_pictures(notebook, source.parent / "_static")
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if text == source.read_text(encoding="utf-8"):
         say(f"{name}: the committed outputs are the same already")
@@ -71,6 +70,7 @@ def put_back(book: Book, name: str, executed: Node) -> None:
     partial = source.with_name(f".{source.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(source)
+    keep_pictures(notebook, source.parent / "_static")
     say(f"{name}: refreshed {book.relative(source)}")
 
 
@@ -95,6 +95,11 @@ def check_publishable(book: Book, name: str, executed: Node) -> None:
         )
     if not {"inputs", "date", "seconds"} <= executed.metadata.get("executed", {}).keys():
         raise ChapterError(f"{name}: it does not say what it follows from; execute it with `bookproof execute`")
+    declared = contract.declared(book, nbformat.read(book.chapter(name), as_version=4))
+    due = {key: value for key, value in contract.parameters(book, name, profile).items() if key in declared}
+    ran = plain(executed.metadata["executed"].get("parameters", {}))
+    if ran != due:
+        raise ChapterError(f"{name}: it ran with {ran}, and the {profile} profile has {due}; execute it in that")
     stale = freshness.reasons(executed, book)
     if stale:
         raise ChapterError(f"{name}: it does not follow from what is here: {'; '.join(stale)}; execute it again")

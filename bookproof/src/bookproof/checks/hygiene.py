@@ -22,7 +22,9 @@ NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed"}
 REFRESH = "run `bookproof refresh`"
 
 # What would take an output away from the comparison, or from the page, without saying that it cannot repeat.
-HIDING_TAGS = re.compile(r"nbval-(?!ignore-output$)|raises-exception$|skip-execution$|remove[-_]|hide[-_]output$")
+HIDING_TAGS = re.compile(
+    r"nbval-(?!ignore-output$)|raises-exception$|skip-execution$|remove[-_]|hide[-_]output$|injected-parameters$|$"
+)
 HIDING_COMMENTS = re.compile(r"^\s*#\s*(?:NBVAL_|PYTEST_VALIDATE_)\w+", re.MULTILINE)
 
 # A path of the machine on which the notebook ran; in an address (https://host/home/...) it is none.
