@@ -19,6 +19,33 @@ def test_entries_are_read_in_order():
     assert list(books.entries(toc)) == ["i", "a", "b"]
 
 
+def test_every_way_to_hold_entries_is_read_and_suffixes_are_none_of_a_page():
+    toc = {"root": "i.md", "subtrees": [{"entries": [{"file": "a.ipynb"}]}, {"caption": "B", "sections": None}]}
+    assert list(books.entries(toc)) == ["i", "a"]
+
+
+@pytest.mark.parametrize(
+    ("toc", "complaint"),
+    [
+        ({"root": "i", "chapters": [{"glob": "book/*"}]}, "the key 'glob' is not known. Name each page"),
+        ({"root": "i", "chapter": [{"file": "a"}]}, "the key 'chapter' is not known. Did you mean 'chapters'"),
+        ({"root": "i", "chapters": ["a"]}, "'a' is not an entry; write `- file: PAGE`"),
+    ],
+)
+def test_what_would_lose_a_chapter_is_no_entry(toc, complaint):
+    with pytest.raises(ChapterError, match=complaint):
+        list(books.entries(toc))
+
+
+def test_two_chapters_of_one_name_are_refused(book):
+    for name in ("one", "two"):
+        (book.root / name).mkdir()
+        (book.root / name / "maps.ipynb").write_text("{}")
+    (book.root / "_toc.yml").write_text("root: one/maps\nchapters:\n- file: two/maps\n")
+    with pytest.raises(ChapterError, match=r"one/maps\.ipynb and two/maps\.ipynb are two chapters of the name 'maps'"):
+        book.chapters()
+
+
 def test_a_book_is_found_from_anywhere_in_it(book):
     assert Book.find(book.root / "book") == book
     assert Book.find(book.root / "book" / "index.md") == book

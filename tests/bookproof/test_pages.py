@@ -39,6 +39,11 @@ def test_good_book_has_no_problems(built):
     assert pages.problems(built) == []
 
 
+def test_a_page_that_is_named_with_its_suffix_is_the_same_page(built):
+    (built.root / "_toc.yml").write_text("format: jb-book\nroot: book/vit.ipynb\n")
+    assert pages.problems(built) == []
+
+
 def test_missing_page_is_found(built):
     (built.html / "book" / "vit.html").unlink()
     assert pages.problems(built) == ["book/vit.html: not built, though _toc.yml names book/vit; build the book"]

@@ -14,6 +14,14 @@ from bookproof.config import BookError, ConfigError, Settings
 
 TOC = "_toc.yml"
 CONFIG = "_config.yml"
+SUFFIXES = (".ipynb", ".md")  # of pages; an entry may carry one
+# What `_toc.yml` may hold: keys that name a page, that hold further entries, and that say how they are shown.
+NAMING = ("root", "file")
+HOLDING = ("parts", "subtrees", "chapters", "sections", "entries")
+SHOWING = (
+    *("format", "defaults", "meta", "url", "title", "options", "caption", "hidden", "maxdepth", "numbered"),
+    *("reversed", "titlesonly", "style", "restart_numbering"),
+)
 
 
 class ChapterError(BookError):
@@ -48,13 +56,25 @@ class Book:
         return self.root / self.settings.html
 
     def entries(self) -> list[str]:
-        """The pages that `_toc.yml` names, in order: "book/index", "book/vit", ..."""
+        """The pages that `_toc.yml` names, in order and without suffix: "book/index", "book/vit", ...
+
+        Raises ChapterError for what cannot be an entry.
+        """
         return list(entries(yaml.safe_load((self.root / TOC).read_text(encoding="utf-8"))))
 
     def chapters(self) -> dict[str, Path]:
-        """The executable chapters in the order of the table of contents: {"maps": .../book/maps.ipynb, ...}."""
-        paths = [self.root / f"{entry.removesuffix('.ipynb')}.ipynb" for entry in self.entries()]
-        return {path.stem: path for path in paths if path.is_file()}
+        """The executable chapters in the order of the table of contents: {"maps": .../book/maps.ipynb, ...}.
+
+        Raises ChapterError if two have one name.
+        """
+        found: dict[str, Path] = {}
+        for path in (self.root / f"{entry}.ipynb" for entry in self.entries()):
+            if path.is_file() and path.stem in found:
+                both = f"{self.relative(found[path.stem])} and {self.relative(path)}"
+                raise ChapterError(f"{TOC}: {both} are two chapters of the name {path.stem!r}; rename one")
+            if path.is_file():
+                found[path.stem] = path
+        return found
 
     def chapter(self, name: str) -> Path:
         """The notebook of a chapter. Raises ChapterError for an unknown one."""
@@ -66,8 +86,7 @@ class Book:
 
     def pages(self) -> list[Path]:
         """The book's notebooks and Markdown pages, in the order of the table of contents."""
-        bare = [entry.removesuffix(".ipynb").removesuffix(".md") for entry in self.entries()]
-        candidates = [self.root / f"{entry}{suffix}" for entry in bare for suffix in (".ipynb", ".md")]
+        candidates = [self.root / f"{entry}{suffix}" for entry in self.entries() for suffix in SUFFIXES]
         return [path for path in candidates if path.is_file()]
 
     def folders(self) -> list[str]:
@@ -98,12 +117,20 @@ class Book:
         return told
 
 
-def entries(node: dict[str, Any]) -> Iterator[str]:
-    for key in ("root", "file"):
+def entries(node: Any) -> Iterator[str]:
+    """The pages that a part of `_toc.yml` names, without suffix. Raises ChapterError for what cannot be an entry."""
+    if not isinstance(node, dict):
+        raise ChapterError(f"{TOC}: {node!r} is not an entry; write `- file: PAGE`")
+    for key in node:
+        if key not in (*NAMING, *HOLDING, *SHOWING):
+            hint = nearest(str(key), (*NAMING, *HOLDING, *SHOWING))
+            raise ChapterError(f"{TOC}: the key {key!r} is not known. {hint}Name each page, as `- file: PAGE`")
+    for key in NAMING:
         if key in node:
-            yield node[key]
-    for key in ("parts", "chapters", "sections"):
-        for inner in node.get(key, []):
+            suffix = next((suffix for suffix in SUFFIXES if str(node[key]).endswith(suffix)), "")
+            yield str(node[key]).removesuffix(suffix)
+    for key in HOLDING:
+        for inner in node.get(key) or ():
             yield from entries(inner)
 
 
