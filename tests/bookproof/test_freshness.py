@@ -152,6 +152,30 @@ def test_a_listing_is_found_where_a_package_only_passes_it_on(book):
     assert listed == {"Layer.call": freshness.digest("    def call(self, x):\n        return 2 * x  # twice")}
 
 
+@pytest.mark.parametrize(
+    ("imports", "listed"),
+    [
+        ("from toy import layer", "layer.Layer.call"),
+        ("import toy.layer", "toy.layer.Layer.call"),
+        ("import toy.layer as it", "it.Layer.call"),
+        ("from toy import layer as it", "it.Layer.call"),
+        ("from toy.layer import Layer as It", "It.call"),
+    ],
+)
+def test_a_listing_is_resolved_by_what_the_notebook_imports(book, imports, listed):
+    (book.root / "toy" / "near").mkdir()
+    for name in ("__init__", "layer", "it"):  # a module of the same name, within reach
+        (book.root / "toy" / "near" / f"{name}.py").write_text("class Layer:\n    def call(self):\n        return 0\n")
+    notebook = chapter(book, "import toy.near.layer, toy.near.it", imports, f"show({listed})")
+    digest = freshness.digest("    def call(self, x):\n        return 2 * x  # twice")
+    assert notebook.metadata["executed"]["inputs"]["listings"] == {listed: digest}
+
+
+def test_a_listing_of_another_package_is_not_the_books(book):
+    notebook = chapter(book, "from keras import layer", "import toy.layer", "show(layer.Layer.call)")
+    assert notebook.metadata["executed"]["inputs"]["listings"] == {}
+
+
 def test_what_papermill_injects_is_not_the_chapters(book):
     notebook = chapter(book)
     notebook.cells.insert(0, new_code_cell("n = 3", metadata={"tags": ["injected-parameters"]}))

@@ -34,7 +34,7 @@ def inputs(notebook: Node, read: Iterable[str], book: Book) -> dict[str, object]
     return {
         "code": digest("\0".join(cells)),
         "modules": {name: digest(sources.without_prose(path.read_text())) for name, path in paths.items()},
-        "listings": {name: digest(text) for name, text in sorted(sources.listings(tree, modules, book).items())},
+        "listings": {name: digest(text) for name, text in sorted(sources.listings(tree, book).items())},
         "files": {path: digest_of_file(book.root / path) for path in sorted(set(read))},
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from bookproof.book import Book
+from bookproof.book import Book, ChapterError
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LISTING = "show"  # show(obj) puts the source of obj, comments and all, into the output
@@ -76,25 +76,45 @@ def without_prose(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def listings(tree: ast.AST, modules: set[str], book: Book) -> dict[str, str]:
-    """The sources that a notebook lists, `{"layers.Attention": source}`: every `show(...)` of the packages' own."""
-    known = {name.rpartition(".")[2]: name for name in modules}
-    direct: dict[str, str] = {}  # names that were imported from a module: {"Classifier": "package.classifier"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in modules:
-            names = {alias.asname or alias.name: alias.name for alias in node.names}
-            direct |= {own: node.module for own, name in names.items() if f"{node.module}.{name}" not in modules}
-    found = {}
+def listings(tree: ast.AST, book: Book) -> dict[str, str]:
+    """The sources that a notebook lists, `{"layers.Attention": source}`: every `show(...)` of the packages' own.
+
+    Raises ChapterError for what is listed and not there.
+    """
+    names, found = bound(tree), {}
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == LISTING and node.args):
             continue
         name = ast.unparse(node.args[0])
-        first, _, rest = name.partition(".")
-        module, inner = (direct[first], name) if first in direct else (known.get(first, ""), rest)
+        first, point, rest = name.partition(".")
+        module, inner = split(names.get(first, "") + point + rest, book)
         path = module_path(home(module, inner.partition(".")[0], book), book) if module else None
         if path:
             found[name] = definition(path, inner)
     return found
+
+
+def bound(tree: ast.AST) -> dict[str, str]:
+    """What the names that a notebook imports stand for: {"vit": "package.models.vit", "np": "numpy"}."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                found |= {alias.asname: alias.name} if alias.asname else {top: top}  # `import a.b` binds `a`
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def split(name: str, book: Book) -> tuple[str, str]:
+    """A full name as its module and the rest: ("package.models.vit", "ViT.call"); ("", name) if none is the book's."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        module = ".".join(parts[:count])
+        if module_path(module, book):
+            return module, ".".join(parts[count:])
+    return "", name
 
 
 def home(module: str, name: str, book: Book) -> str:
@@ -111,14 +131,14 @@ def home(module: str, name: str, book: Book) -> str:
 def definition(path: Path, name: str) -> str:
     """The source of the class, function or method `name` ("A", "f", "A.f") in a module; all of it if `name` is empty.
 
-    Raises ValueError if there is none.
+    Raises ChapterError if there is none.
     """
     source = path.read_text(encoding="utf-8")
     node: ast.AST = ast.parse(source)
     for part in name.split(".") if name else ():
         inner = [item for item in getattr(node, "body", ()) if getattr(item, "name", None) == part]
         if not inner:
-            raise ValueError(f"{path.name} defines no {name}; list something that it does")
+            raise ChapterError(f"{path.name} defines no {name}; list something that it does")
         node = inner[-1]
     if not name:
         return source
