@@ -6,8 +6,8 @@ number has neither decimals nor an exponent. What is text: everything else, also
 `T_3f2a1`) or a version (`3.15.1`). Two numbers in the same place of two texts agree
 
 - if both are whole: when they read the same;
-- otherwise: when they differ by at most one unit of the last digit, of the one that is printed with more of them, or by
-  a thousandth of their size, whichever is more;
+- otherwise: when they differ by at most one unit of the last digit, of the one that is printed with more of them (a
+  tenth at most, if one is whole), or by a thousandth of their size, whichever is more;
 - with more room only where a cell's metadata gives it, with a reason: {"verify": {"rtol": 0.01, "reason": "..."}}.
 
 The text between the numbers must be the same, but for the spaces beside a number, with which tables fill their columns.
@@ -42,7 +42,14 @@ NUMBER = re.compile(
 PADDING = re.compile(r" *\0 *")
 # What a library draws anew at each run: addresses in memory, UUIDs, the ids of widgets, of SVG and of styled tables.
 RANDOM = re.compile(
-    r"0x[0-9a-f]{6,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=T_)[0-9a-f]{5}|(?<![0-9A-Za-z])[a-z]?[0-9a-f]{10,}"
+    r"""0x[0-9a-f]{6,}
+    |[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}
+    |(?<=T_)[0-9a-f]{5}
+    |(?<![0-9A-Za-z.])              # decimals are no id
+        (?!\d+e\d{1,3}(?![0-9a-f])) # and neither is a number with an exponent, or with a unit behind it
+        (?:[a-z]|(?=\d*[a-f][0-9a-f]))[0-9a-f]{10,}
+    """,
+    re.VERBOSE,
 )
 WAY_OUT = f"only an id differs that is drawn anew at each run; show it without, or tag the cell `{IGNORE}`"
 EXACT = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -56,10 +63,10 @@ class Tolerance:
     atol: float = 0.0
     reason: str = ""
 
-    def of_printed(self, expected: Decimal, found: Decimal) -> Decimal:
-        """How far two printed numbers may be apart."""
-        unit = Decimal(1).scaleb(min(_exponent(expected), _exponent(found)), EXACT)
-        size = max(abs(expected), abs(found))
+    def of_printed(self, expected: Decimal, found: Decimal, coarsest: int = MAX_EMAX) -> Decimal:
+        """How far two printed numbers may be apart; their unit is at most 10 to the power of `coarsest`."""
+        unit = Decimal(1).scaleb(min(_exponent(expected), _exponent(found), coarsest), EXACT)
+        size = EXACT.max_mag(expected, found).copy_abs()
         return max(unit, EXACT.add(Decimal(self.atol), EXACT.multiply(Decimal(self.rtol), size)))
 
     def allows(self, expected: float, found: float, scale: float | None = None) -> bool:
@@ -188,7 +195,8 @@ def rule_against(expected: str, found: str, tolerance: Tolerance) -> str:
     if is_whole(expected) and is_whole(found):
         return "" if expected == found else "whole numbers are equal or not"
     a, b = value(expected), value(found)
-    apart, allowed = abs(EXACT.subtract(a, b)), tolerance.of_printed(a, b)
+    coarsest = -1 if is_whole(expected) or is_whole(found) else MAX_EMAX  # 12 is not 1.3e1
+    apart, allowed = EXACT.subtract(a, b).copy_abs(), tolerance.of_printed(a, b, coarsest)
     return "" if apart <= allowed else f"they differ by {float(apart):.3g}, allowed {float(allowed):.3g}"
 
 
