@@ -74,6 +74,7 @@ def test_a_book_without_settings_has_one_profile(book):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("html = 'public'", "no key 'html'"),  # Jupyter Book builds into _build/html
         ("profil = ['a']", "no key 'profil'. Did you mean 'profiles'"),
         ("profiles = 'published'", "profiles = 'published' is not a list of texts"),
         ("profiles = []", "profiles = .* is not a list of texts"),

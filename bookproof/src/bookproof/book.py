@@ -53,7 +53,7 @@ class Book:
 
     @property
     def html(self) -> Path:
-        return self.root / self.settings.html
+        return self.build / "html"
 
     def entries(self) -> list[str]:
         """The pages that `_toc.yml` names, in order and without suffix: "book/index", "book/vit", ...

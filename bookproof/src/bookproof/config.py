@@ -29,7 +29,6 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "environment": ("a table of texts by environment variable", lambda value: _table(value)),
     "data-hook": ("a function, as 'module:function'", lambda value: _hook(value)),
     "provenance-hook": ("a function, as 'module:function'", lambda value: _hook(value)),
-    "html": ("a folder", lambda value: _text(value)),
 }
 # What a book of several profiles must say, as nothing else could tell them apart.
 OF_PROFILES = ("profile-variable", "profile-line")
@@ -57,7 +56,6 @@ class Settings:
     environment: {variable: value} of every kernel.
     data_hook: returns (profile, sentences): in which the outputs can be verified with the data at hand, why.
     provenance_hook: returns what a refreshed chapter says of its execution, for example device and versions.
-    html: where the built book lies.
     """
 
     profiles: tuple[str, ...] = ("published",)
@@ -70,7 +68,6 @@ class Settings:
     environment: dict[str, str] = field(default_factory=dict)
     data_hook: str = ""
     provenance_hook: str = ""
-    html: str = "_build/html"
 
     @property
     def published(self) -> str:

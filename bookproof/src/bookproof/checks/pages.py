@@ -19,9 +19,9 @@ LINKS_NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "author", "
 ERRORS = ".traceback, .stderr, .output_error, .system-message"
 
 
-def problems(book: Book, html: Path | None = None) -> list[str]:
-    """Everything that is wrong with the book built into `html`, by default where its settings say, a sentence each."""
-    html, found = html or book.html, []
+def problems(book: Book) -> list[str]:
+    """Everything that is wrong with the built book, a sentence each."""
+    html, found = book.html, []
     if not (html / "index.html").is_file():
         found.append("index.html: not built; the book has no front door")
     for entry in book.entries():
