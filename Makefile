@@ -68,6 +68,7 @@ style: $(READY) ## step 1 of test: ruff, check and format, and mypy
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(RUN) -m mypy --config-file bookproof/pyproject.toml bookproof/src
 
 stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; silent if none
 	@$(PROOF) stale
