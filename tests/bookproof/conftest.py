@@ -1,5 +1,7 @@
 """A book of no pages to try things on; what is `toy` stands for a package of the book's own."""
 
+import sys
+
 import pytest
 
 from bookproof.book import Book
@@ -23,8 +25,9 @@ mini.n = {published = 2, quick = 1, full = 2}
 
 
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, monkeypatch):
     """A book in a folder of its own: its settings, and nothing else."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a command puts the book there
     for folder in ("book", "toy", "records"):
         (tmp_path / folder).mkdir()
     (tmp_path / "pyproject.toml").write_text(PROJECT)

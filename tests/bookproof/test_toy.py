@@ -186,6 +186,14 @@ def test_a_built_page_that_lost_its_figure_is_found(toy, proof):
     assert "two.html: shows 0 figures, two.ipynb draws 1" in proof("check", "--only", "pages", code=1)
 
 
+def test_a_hook_of_the_book_is_found_by_the_script_and_from_elsewhere(toy, python):
+    (toy / "toy" / "hooks.py").write_text("def data():\n    return 'published', 'All is here.'\n")
+    change(toy / "pyproject.toml", "[tool.bookproof]", "[tool.bookproof]\ndata-hook = 'toy.hooks:data'")
+    script = python.with_name("bookproof")
+    assert run(script, "which", cwd=toy) == "All is here.\n"
+    assert run(script, "--root", toy, "which", cwd=toy.parent) == "All is here.\n"
+
+
 def test_a_mistyped_setting_is_named(toy, proof):
     change(toy / "pyproject.toml", "packages", "package")
     assert "has no key 'package'. Did you mean 'packages'?" in proof("stale", code=1)

@@ -12,6 +12,7 @@ from bookproof.book import Book
 from bookproof.checks import hygiene, links, pages, prose
 from bookproof.config import BookError
 from bookproof.execute import execute_chapter
+from bookproof.kernel import python_path
 
 Command = Callable[[Book, argparse.Namespace], int]
 
@@ -137,7 +138,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](Book.find(options.root), options)
+        book = Book.find(options.root)
+        # The book's hooks are found as its chapters' imports are, also by the script `bookproof`, and from elsewhere.
+        sys.path[:0] = [folder for folder in python_path(book) if folder not in sys.path]
+        return COMMANDS[options.command](book, options)
     except BookError as error:
         print(error, file=sys.stderr)
         return 1
