@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bookproof import address, sources
-from bookproof.book import Book
+from bookproof.book import Book, ChapterError
 from bookproof.notebooks import Node, own_cells
 
 
@@ -24,15 +24,16 @@ def inputs(notebook: Node, read: Iterable[str], book: Book) -> dict[str, object]
         read: the files that it read when it was executed, and the folders that it looked through, from the root.
 
     Returns `{"code": digest, "modules": {name: digest}, "listings": {name: digest}, "files": {path: digest}}`; the
-    digest of a file that is gone is "missing".
+    digest of a file that is gone is "missing". Raises ChapterError for code that is not Python, and for a listing of
+    what is not there.
     """
     # The address that a chapter installs from changes in a fork, and no output with it.
-    cells = [address.replaced(cell.source, "") for _, cell in own_cells(notebook)]
+    cells = [(number, address.replaced(cell.source, "")) for number, cell in own_cells(notebook)]
     tree = sources.syntax_tree(cells)
     modules = sources.reached(sources.imported(tree), book)
     paths = {name: path for name in sorted(modules) if (path := sources.module_path(name, book))}
     return {
-        "code": digest("\0".join(cells)),
+        "code": digest("\0".join(source for _, source in cells)),
         "modules": {name: digest(sources.without_prose(path.read_text())) for name, path in paths.items()},
         "listings": {name: digest(text) for name, text in sorted(sources.listings(tree, book).items())},
         "files": {path: digest_of_file(book.root / path) for path in sorted(set(read))},
@@ -44,7 +45,10 @@ def reasons(notebook: Node, book: Book) -> list[str]:
     noted = notebook.metadata.get("executed", {}).get("inputs")
     if noted is None:
         return ["it was never refreshed"]
-    now = inputs(notebook, noted["files"], book)
+    try:
+        now = inputs(notebook, noted["files"], book)
+    except ChapterError as error:  # a cell that is not Python, a listing of what is gone
+        return [str(error)]
     found = ["its code changed"] if now["code"] != noted["code"] else []
     for kind, what in (("modules", "module {}"), ("listings", "the listed source of {}"), ("files", "{}")):
         before, after = noted[kind], now[kind]

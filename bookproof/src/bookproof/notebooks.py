@@ -63,7 +63,11 @@ def declared_parameters(notebook: Node) -> dict[str, tuple[str, object]]:
     number, cell = tagged[0]
     if cell is not cells[0][1]:
         raise ValueError(f"cell {number} is tagged `parameters` but code runs before it; move it to the front")
-    return dict(declared(statement, number) for statement in ast.parse(cell.source).body)
+    try:
+        statements = ast.parse(cell.source).body
+    except SyntaxError as error:
+        raise ValueError(f"cell {number}: not Python: {error.msg}; write `name: type = literal`") from None
+    return dict(declared(statement, number) for statement in statements)
 
 
 def declared(statement: ast.stmt, number: int) -> tuple[str, tuple[str, object]]:

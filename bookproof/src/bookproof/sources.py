@@ -15,9 +15,19 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LISTING = "show"  # show(obj) puts the source of obj, comments and all, into the output
 
 
-def syntax_tree(cells: Iterable[str]) -> ast.Module:
-    """The syntax tree of the code cells, IPython's magics made Python."""
-    return ast.parse("\n".join(map(TransformerManager().transform_cell, cells)))
+def syntax_tree(cells: Iterable[tuple[int, str]]) -> ast.Module:
+    """The syntax tree of code cells, each (number, source), IPython's magics made Python.
+
+    Raises ChapterError, which names the cell, for what is not Python.
+    """
+    body: list[ast.stmt] = []
+    for number, source in cells:
+        try:
+            body += ast.parse(TransformerManager().transform_cell(source)).body
+        except SyntaxError as error:
+            line = (error.text or "").strip()
+            raise ChapterError(f"cell {number}: `{line}` is not Python: {error.msg}; mend the cell") from None
+    return ast.Module(body, [])
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -10,9 +10,10 @@ import re
 from pathlib import Path
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 
+from bookproof.book import ChapterError
 from bookproof.notebooks import code_cells
+from bookproof.sources import syntax_tree
 
 SPEAKING = ("say", "figure")  # functions of `bookproof` whose text arguments are prose
 
@@ -51,10 +52,13 @@ def quotation_tables(text: str) -> int:
     return sum(bool(QUOTED.search(line)) for line in headers)
 
 
-def spoken(source: str) -> list[str]:
-    """The texts that a code cell hands to `say` and `figure`: of f-strings the parts that are not computed."""
+def spoken(source: str, number: int) -> list[str]:
+    """The texts that code cell `number` hands to `say` and `figure`: of f-strings the parts that are not computed.
+
+    Raises ChapterError for what is not Python.
+    """
     texts: list[str] = []
-    for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
+    for node in ast.walk(syntax_tree([(number, source)])):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in SPEAKING:
             for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
                 texts += [_uncomputed(argument)]
@@ -79,7 +83,10 @@ def problems(path: Path) -> list[str]:
     else:
         notebook = nbformat.read(path, as_version=4)
         markdown = [(n, cell.source) for n, cell in enumerate(notebook.cells, 1) if cell.cell_type == "markdown"]
-        said = [(n, text) for n, cell in code_cells(notebook) for text in spoken(cell.source)]
+        try:
+            said = [(n, text) for n, cell in code_cells(notebook) for text in spoken(cell.source, n)]
+        except ChapterError as error:
+            return [f"{path.name}, {error}"]
         pieces = [(f"{path.name}, cell {n}", text) for n, text in sorted(markdown + said)]
     found = [
         f"{where}: {kind} is typed into prose: {line!r}; compute it in a code cell and show it with bookproof.say, "

@@ -1,0 +1,51 @@
+"""What is wrong with a book as it is written is told by the command line in a sentence, never in a traceback."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from bookproof.__main__ import main
+
+PARAMETERS = 'profile: str = "published"\nn: int = 2'
+
+
+def chapter(book, *cells, parameters=PARAMETERS):
+    """Write the chapter `mini`, as if it had been refreshed when its code was another one."""
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[tagged, *map(new_code_cell, cells)])
+    inputs = {"code": "another", "modules": {}, "listings": {}, "files": {}}
+    notebook.metadata["executed"] = {"inputs": inputs, "date": "", "seconds": 0}
+    nbformat.write(notebook, book.root / "book" / "mini.ipynb")
+
+
+@pytest.fixture
+def told(book, capsys):
+    """A function: what a command prints that ends with 1."""
+
+    def told(*command):
+        assert main(["--root", str(book.root), *command]) == 1
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    return told
+
+
+def test_a_cell_that_is_not_python_is_named(book, told):
+    chapter(book, "x = 1", "if True:\n    x = = 2")
+    sentence = "cell 3: `x = = 2` is not Python: invalid syntax; mend the cell"
+    assert f"mini is stale: {sentence}" in told("stale")
+    assert f"mini.ipynb, {sentence}" in told("check", "--only", "prose")
+    assert sentence in told("execute", "--chapter", "mini")
+
+
+def test_a_parameters_cell_that_is_not_python_is_named(book, told):
+    chapter(book, parameters="profile: str = ")
+    assert "mini.ipynb: cell 1: not Python: invalid syntax" in told("execute", "--chapter", "mini")
+
+
+def test_a_listing_of_nothing_is_named(book, told):
+    (book.root / "toy" / "layer.py").write_text("")
+    chapter(book, "from toy import layer", "show(layer.Missing)")
+    sentence = "layer.py defines no Missing; list something that it does"
+    assert f"mini is stale: {sentence}" in told("stale")
+    assert sentence in told("execute", "--chapter", "mini")
