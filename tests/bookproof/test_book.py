@@ -81,6 +81,7 @@ def test_a_book_without_settings_has_one_profile(book):
         ("profiles = ['a', 'b']", "lacks 'profile-variable'"),
         ("profiles = ['a', 'b']\nprofile-variable = 'P'", "lacks 'profile-line'"),
         ("profile-line = 'Profile:'", "profile-line = 'Profile:' is not a text with {profile} in it"),
+        ("profile-line = 'Profile {profile}: {'", "is not a text with {profile} in it and no other brace"),
         ("packages = ['toy']", "packages = .* is not a table of folders by package"),
         ("packages = {toy = 'src/toy'}", "packages names the folder 'src/toy', which does not exist"),
         ("data = ['recordings']", "data names the folder 'recordings', which does not exist"),

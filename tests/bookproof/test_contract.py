@@ -38,6 +38,10 @@ def test_an_unknown_profile_is_named(book):
         ("every.seed = {published = [0], quick = [0], full = [0]}", "give them one type"),
         (TABLE + "maps.profile = {published = '', quick = '', full = ''}", r"\[every\] already"),
         ("every.seed = {", "is not TOML"),
+        (
+            "maps.images = {published = 1, quick = 1, full = 1}\nevery = 3",
+            r"every = 3 is no table; write \[every\.PARAMETER\]",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused(book, table, complaint):

@@ -49,3 +49,36 @@ def test_a_listing_of_nothing_is_named(book, told):
     sentence = "layer.py defines no Missing; list something that it does"
     assert f"mini is stale: {sentence}" in told("stale")
     assert sentence in told("execute", "--chapter", "mini")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("_toc.yml", "", "_toc.yml names no page; write `root: PAGE`"),
+        ("_toc.yml", "root: [", "_toc.yml is not YAML: while parsing"),
+        ("_toc.yml", "- file: book/mini", "_toc.yml holds \"[{'file': 'book/mini'}]\", not a table"),
+        ("_toc.yml", "root: i\nchapters: book/mini", "_toc.yml: chapters: 'book/mini' is not a list"),
+        ("_config.yml", "title: [", "_config.yml is not YAML: while parsing"),
+        ("_config.yml", "- title", "_config.yml holds \"['title']\", not a table"),
+        ("_config.yml", "repository: here", "_config.yml: repository url is 'here'"),
+    ],
+)
+def test_yaml_that_does_not_do_is_named(book, told, file, text, sentence):
+    (book.root / file).write_text(text)
+    assert sentence in told("address")
+
+
+def test_parameters_that_are_no_table_are_named(book, told):
+    chapter(book)
+    (book.root / "book" / "parameters.toml").write_text("every = 3\n")
+    assert "book/parameters.toml: every = 3 is no table" in told("execute", "--chapter", "mini")
+
+
+def test_a_file_that_is_not_there_is_named(told):
+    assert told("check", "no-such-file.ipynb").startswith("no-such-file.ipynb is no file; name pages of the book")
+
+
+def test_a_book_without_config_is_not_laid_out(book, told):
+    (book.root / "_config.yml").unlink()
+    assert told("lay-out", "--profile", "quick").startswith("there is no _config.yml beside _toc.yml")
+    assert not (book.root / "_build").exists()

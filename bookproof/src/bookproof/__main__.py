@@ -8,9 +8,9 @@ from pathlib import Path
 import nbformat
 
 from bookproof import address, contract, freshness, refresh, verify
-from bookproof.book import Book
+from bookproof.book import CONFIG, Book
 from bookproof.checks import hygiene, links, pages, prose
-from bookproof.config import BookError
+from bookproof.config import BookError, ConfigError
 from bookproof.execute import execute_chapter
 from bookproof.kernel import python_path
 
@@ -60,6 +60,9 @@ def stale(book: Book, options: argparse.Namespace) -> int:
 
 def check(book: Book, options: argparse.Namespace) -> int:
     """look at what is committed (hygiene, prose, links) and at what was built (pages), without executing anything"""
+    for path in options.files:
+        if not path.is_file():
+            raise BookError(f"{path} is no file; name pages of the book, or none to check all")
     files = [path.resolve() for path in options.files] or book.pages()
     notebooks = [path for path in files if path.suffix == ".ipynb"]
     links_of = files if options.files else links.sources(book)
@@ -81,6 +84,10 @@ def check(book: Book, options: argparse.Namespace) -> int:
 def lay_out(book: Book, options: argparse.Namespace) -> int:
     """copy the book into _build, with the outputs of another profile, to be built there"""
     contract.check_profile(book, options.profile)
+    if not (book.root / CONFIG).is_file():
+        raise ConfigError(
+            f"there is no {CONFIG} beside _toc.yml, and Jupyter Book builds by it; `title: A book` is enough"
+        )
     laid_out = book.relative(refresh.lay_out_book(book, options.profile))
     print(f"The book in the {options.profile} profile lies in {laid_out}")
     return 0

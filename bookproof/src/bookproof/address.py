@@ -28,7 +28,8 @@ def repository(book: Book) -> str:
 
     Raises AddressError if there is none, or if it is not an https address of an owner's repository.
     """
-    found = (book.config().get("repository") or {}).get("url")
+    found = book.config().get("repository")
+    found = found.get("url") if isinstance(found, dict) else found
     if not (isinstance(found, str) and ADDRESS.fullmatch(found)):
         raise AddressError(f"_config.yml: repository url is {found!r}; write https://HOST/OWNER/NAME")
     return found

@@ -58,9 +58,12 @@ class Book:
     def entries(self) -> list[str]:
         """The pages that `_toc.yml` names, in order and without suffix: "book/index", "book/vit", ...
 
-        Raises ChapterError for what cannot be an entry.
+        Raises ConfigError if it names none, ChapterError for what cannot be an entry.
         """
-        return list(entries(yaml.safe_load((self.root / TOC).read_text(encoding="utf-8"))))
+        found = list(entries(read_yaml(self.root / TOC)))
+        if not found:
+            raise ConfigError(f"{TOC} names no page; write `root: PAGE`, and `- file: PAGE` for each under `chapters:`")
+        return found
 
     def chapters(self) -> dict[str, Path]:
         """The executable chapters in the order of the table of contents: {"maps": .../book/maps.ipynb, ...}.
@@ -95,9 +98,9 @@ class Book:
         return sorted({*pages, *self.settings.data})
 
     def config(self) -> dict[str, Any]:
-        """What `_config.yml` says; nothing if there is none."""
+        """What `_config.yml` says; nothing if there is none. Raises ConfigError if it is no table of YAML."""
         path = self.root / CONFIG
-        return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+        return read_yaml(path) if path.is_file() else {}
 
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -117,6 +120,17 @@ class Book:
         return told
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The table in a file of YAML; an empty file holds an empty one. Raises ConfigError if it holds anything else."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path.name} holds {str(found)[:40]!r}, not a table; write `key: value` in its lines")
+    return found
+
+
 def entries(node: Any) -> Iterator[str]:
     """The pages that a part of `_toc.yml` names, without suffix. Raises ChapterError for what cannot be an entry."""
     if not isinstance(node, dict):
@@ -130,7 +144,10 @@ def entries(node: Any) -> Iterator[str]:
             suffix = next((suffix for suffix in SUFFIXES if str(node[key]).endswith(suffix)), "")
             yield str(node[key]).removesuffix(suffix)
     for key in HOLDING:
-        for inner in node.get(key) or ():
+        held = node.get(key) or []
+        if not isinstance(held, list):
+            raise ChapterError(f"{TOC}: {key}: {held!r} is not a list; write a line `- file: PAGE` for each page")
+        for inner in held:
             yield from entries(inner)
 
 

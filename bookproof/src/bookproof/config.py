@@ -21,7 +21,7 @@ HOOK = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "profiles": ("a list of texts", lambda value: _texts(value) and bool(value)),
     "profile-variable": ("a text", lambda value: _text(value)),
-    "profile-line": ("a text with {profile} in it", lambda value: _text(value) and "{profile}" in value),
+    "profile-line": ("a text with {profile} in it and no other brace", lambda value: _line(value)),
     "parameters": ("a path", lambda value: _text(value)),
     "packages": ("a table of folders by package", lambda value: _table(value)),
     "data": ("a list of folders", lambda value: _texts(value)),
@@ -124,6 +124,10 @@ def hook(key: str, target: str) -> Any:
 
 def _text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _line(value: object) -> bool:
+    return isinstance(value, str) and "{profile}" in value and not set("{}") & set(value.replace("{profile}", ""))
 
 
 def _texts(value: object) -> bool:

@@ -36,6 +36,11 @@ def read(book: Book) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ContractError(f"{file} is not TOML: {error}") from None
     for chapter, parameters in table.items():
+        if not isinstance(parameters, dict):
+            raise ContractError(
+                f"{file}: {chapter} = {parameters!r} is no table; write [{chapter}.PARAMETER] above values"
+            )
+    for chapter, parameters in table.items():
         for name, values in parameters.items():
             where = f"{file}: [{chapter}.{name}]"
             if not isinstance(values, dict) or set(values) != set(profiles):
