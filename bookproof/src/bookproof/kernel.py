@@ -21,11 +21,11 @@ Reads = Callable[[], list[str]]
 READS = """
 import os, sys
 def watch(event, arguments, note=os.open({log!r}, os.O_WRONLY | os.O_CREAT), os=os):
-    read = event == "open" and str(arguments[1] or "r").startswith("r")
+    read = event == "open" and str(arguments[1] or "r").startswith("r") and not arguments[2] & os.O_WRONLY
     if (read or event in ("os.scandir", "os.listdir")) and isinstance(arguments[0], (str, os.PathLike)):
         name = os.path.abspath(arguments[0])
         place = name + os.sep  # so that a folder is none whose name only begins like its own
-        data = read and place.startswith({packages!r}) and not name.endswith((".py", ".pyc"))
+        data = read and place.startswith({packages!r}) and not name.endswith(".py") and "__pycache__" not in name
         if data or place.startswith({folders!r}) or (read and os.path.dirname(name) == {root!r}):
             os.write(note, (name + chr(10)).encode())
 sys.addaudithook(watch)
