@@ -246,8 +246,9 @@ def test_images_of_any_number_type_pass(dtype):
     data.check_images(np.zeros((2, 8, 4, 3), dtype))
 
 
-def test_a_dark_float_image_passes():
-    data.check_images(np.full((1, 8, 8, 3), 0.5))
+def test_a_dark_float_image_passes_with_a_warning():
+    with pytest.warns(UserWarning, match="nearly black"):
+        data.check_images(np.full((1, 8, 8, 3), 0.5))
 
 
 @pytest.mark.parametrize(

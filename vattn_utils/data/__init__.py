@@ -7,7 +7,7 @@ are drawn in `shapes.py`.
 from pathlib import Path
 
 from vattn_utils.data import cifar, shapes
-from vattn_utils.data.checks import check_images, nearest_hint
+from vattn_utils.data.checks import check_class_names, check_images, check_labels, nearest_hint
 from vattn_utils.data.dataset import (
     DamagedData,
     DataError,
@@ -29,7 +29,9 @@ __all__ = [
     "UnknownDataset",
     "WrongLayout",
     "at_hand",
+    "check_class_names",
     "check_images",
+    "check_labels",
     "load",
     "read_picture",
 ]
