@@ -14,7 +14,7 @@ from docutils.utils import new_document
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import bookproof
-from bookproof import display, fingerprint
+from bookproof import display, fingerprint, picture
 from bookproof.sphinx import figures
 
 
@@ -46,7 +46,8 @@ def test_a_listing_is_the_source_that_runs(shown):
     display.show(textwrap.dedent)
     data = shown[0][0]
     assert data["text/plain"].startswith("def dedent(text):")
-    assert data["text/markdown"] == f"```python\n{data['text/plain']}\n```"
+    assert data["text/markdown"].startswith("<details>\n<summary>Source of dedent</summary>\n\n```python\ndef dedent(")
+    assert data["text/markdown"].endswith("\n```\n\n</details>")
 
 
 def test_a_figure_shows_picture_fingerprint_alt_text_and_caption_and_is_closed(shown):
@@ -57,7 +58,8 @@ def test_a_figure_shows_picture_fingerprint_alt_text_and_caption_and_is_closed(s
     (data, metadata), (caption, _) = shown
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data[fingerprint.MIME] == drawn
-    assert metadata == {"image/png": {"alt": "A line."}}
+    assert metadata["image/png"].keys() == {"alt", "width", "height"}
+    assert metadata["image/png"]["alt"] == "A line."
     assert data["text/plain"] == "A line."
     assert caption["text/markdown"] == "**Figure.** See it rise."
     assert not plt.fignum_exists(fig.number)
@@ -99,19 +101,50 @@ def test_markup_in_a_name_is_shown_to_the_letter():
     assert display.escape("a_b <i>\n*c*") == r"a\_b \<i\> \*c\*"
 
 
-def test_alt_text_reaches_the_image_of_the_page(tmp_path):
-    png = b"\x89PNG not quite"
-    output = new_output(
-        "display_data",
-        {"image/png": base64.b64encode(png).decode()},
-        metadata={"image/png": {"alt": 'A "line" & more'}},
+def page_of(tmp_path, document, png, metadata):
+    """Finish the figures of a page that was a notebook with one picture; the file `figure.png` is that picture."""
+    output = new_output("display_data", {"image/png": base64.b64encode(png).decode()}, metadata=metadata)
+    nbformat.write(new_notebook(cells=[new_code_cell("", outputs=[output])]), tmp_path / "chapter.ipynb")
+    (tmp_path / f"{sha256(png).hexdigest()}.png").write_bytes(png)
+    added = []
+    env = SimpleNamespace(
+        docname="chapter",
+        doc2path=lambda name: tmp_path / f"{name}.ipynb",
+        images=SimpleNamespace(add_file=lambda name, uri: added.append(uri)),
     )
-    page = tmp_path / "chapter.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell("", outputs=[output])]), page)
+    figures.finish_figures(SimpleNamespace(env=env, srcdir=tmp_path), document)
+    return added
+
+
+def png_of(color, text_color="#21272f"):
+    with plt.rc_context({"text.color": text_color}):
+        fig = plt.figure(figsize=(1, 1), facecolor=color)
+        fig.text(0, 0.5, "I")
+        png, _, _ = picture.png(fig)
+        plt.close(fig)
+    return png
+
+
+def test_alt_text_and_twin_reach_the_page(tmp_path):
+    png = png_of("white")
     document = new_document("chapter")
-    mine, other = nodes.image(uri=f"a/{sha256(png).hexdigest()}.png"), nodes.image(uri="b/logo.png", alt="logo")
+    mine, other = nodes.image(uri=f"{sha256(png).hexdigest()}.png"), nodes.image(uri="b/logo.png", alt="logo")
     document += [mine, other]
-    env = SimpleNamespace(docname="chapter", doc2path=lambda name: tmp_path / f"{name}.ipynb")
-    figures.set_alt_texts(SimpleNamespace(env=env), document)
-    assert mine["alt"] == 'A "line" & more'
-    assert other["alt"] == "logo"
+    added = page_of(tmp_path, document, png, {"image/png": {"alt": 'A "line" & more'}})
+    one, twin, logo = document.findall(nodes.image)
+    assert (one["alt"], twin["alt"], logo["alt"]) == ('A "line" & more', 'A "line" & more', "logo")
+    assert (one["classes"], twin["classes"]) == (["only-light"], ["only-dark"])
+    assert one["loading"] == twin["loading"] == "lazy"
+    assert added == [twin["uri"]]
+    assert (tmp_path / twin["uri"]).read_bytes() == picture.dark(png)
+
+
+def test_captions_are_numbered_in_the_order_of_the_page(tmp_path):
+    document = new_document("chapter")
+    for caption in ("Figure.", "Figure.", "Remember."):
+        document += nodes.paragraph("", "", nodes.strong("", caption), nodes.Text(" See it rise."))
+    page_of(tmp_path, document, png_of("white"), {})
+    assert [paragraph.astext() for paragraph in document] == [
+        "Figure 1. See it rise.", "Figure 2. See it rise.", "Remember. See it rise."
+    ]  # fmt: skip
+    assert [strong["ids"] for strong in document.findall(nodes.strong)] == [["figure-1"], ["figure-2"], []]

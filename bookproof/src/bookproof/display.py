@@ -6,7 +6,6 @@ the rest. IPython, NumPy and Matplotlib are all it needs.
 
 import base64
 import inspect
-import io
 import re
 import textwrap
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from bookproof import fingerprint
+from bookproof import fingerprint, picture
 
 
 class Interactive(Protocol):
@@ -41,10 +40,12 @@ def escape(text: object) -> str:
 
 
 def show(obj: Any) -> None:
-    """Display the source of a class, function, method or module: the code that runs in this kernel."""
+    """Display the source of a class, function, method or module, folded: the code that runs in this kernel."""
     source = textwrap.dedent(inspect.getsource(obj)).rstrip()
     fence = "````" if "```" in source else "```"
-    display({"text/markdown": f"{fence}python\n{source}\n{fence}", "text/plain": source}, raw=True)
+    name = getattr(obj, "__qualname__", obj.__name__)
+    folded = f"<details>\n<summary>Source of {name}</summary>\n\n{fence}python\n{source}\n{fence}\n\n</details>"
+    display({"text/markdown": folded, "text/plain": source}, raw=True)
 
 
 def figure(fig: Figure, caption: str, alt: str) -> None:
@@ -55,24 +56,22 @@ def figure(fig: Figure, caption: str, alt: str) -> None:
         caption: Markdown that says what to see in it.
         alt: plain text that says what is in it, for those who cannot see it.
 
-    The PNG carries `alt` in its output metadata, and the fingerprint of what it draws beside it. Raises ValueError
-    for an empty caption or alt text.
+    The PNG (see `bookproof.picture`) carries `alt` and its size in its output metadata, and the fingerprint of what it
+    draws beside it. Raises ValueError for an empty caption or alt text.
     """
     for name, text in {"caption": caption, "alt": alt}.items():
         if not text or not text.strip():
             raise ValueError(f"{name}={text!r} is empty; say what {'to see' if name == 'caption' else 'is drawn'}")
     caption, alt = (" ".join(text.split()) for text in (caption, alt))
     drawn = fingerprint.of_figure(fig)
-    png = io.BytesIO()
-    # Without the name of the software: the same figure is the same file.
-    fig.savefig(png, format="png", dpi=plt.rcParams["figure.dpi"], bbox_inches="tight", metadata={"Software": None})
+    png, width, height = picture.png(fig)
     plt.close(fig)
     data = {
-        "image/png": base64.b64encode(png.getvalue()).decode(),
+        "image/png": base64.b64encode(png).decode(),
         "text/plain": alt,
         fingerprint.MIME: drawn,
     }
-    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    display(data, metadata={"image/png": {"alt": alt, "width": width, "height": height}}, raw=True)
     say(f"**Figure.** {caption}")
 
 

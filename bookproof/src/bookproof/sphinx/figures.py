@@ -1,4 +1,4 @@
-"""A Sphinx extension: alt text from a notebook's outputs reaches the `<img>` of the page.
+"""A Sphinx extension: figures of notebooks have alt text, a number, and a twin for the dark page.
 
 `bookproof.figure` keeps the alt text where nbconvert looks for it too, in the output's metadata
 `{"image/png": {"alt": ...}}`. MyST-NB reads only width and height there. It names each picture by the SHA-256 of
@@ -13,6 +13,10 @@ from typing import Any
 import nbformat
 from docutils import nodes
 
+from bookproof import picture
+
+CAPTION = "Figure."  # how `bookproof.figure` begins a caption
+
 
 def alt_texts(notebook: Any) -> dict[str, str]:
     """Return {SHA-256 of the PNG: alt text} of all outputs of a notebook that have one."""
@@ -25,18 +29,47 @@ def alt_texts(notebook: Any) -> dict[str, str]:
     return found
 
 
-def set_alt_texts(app: Any, doctree: Any) -> None:
-    """Give each image of a page that was a notebook its alt text; runs after the page is read."""
+def finish_figures(app: Any, doctree: Any) -> None:
+    """Give each figure of a page that was a notebook its alt text and twin, and its caption a number."""
     source = Path(app.env.doc2path(app.env.docname))
     if source.suffix != ".ipynb":
         return
     alts = alt_texts(nbformat.read(source, as_version=4))
-    for image in doctree.findall(nodes.image):
+    for image in list(doctree.findall(nodes.image)):
         alt = alts.get(PurePosixPath(image["uri"]).stem)
         if alt:
-            image["alt"] = alt
+            image["alt"], image["loading"] = alt, "lazy"
+            add_twin(app, image)
+    number_captions(doctree)
+
+
+def add_twin(app: Any, image: Any) -> None:
+    """Put the picture for a dark page beside `image`, if it has one; the theme shows one of the two."""
+    path = Path(app.srcdir, image["uri"])
+    twin = picture.dark(path.read_bytes())
+    if twin is None:
+        return
+    # Of another name than the picture that is looked up by its digest, and made once.
+    beside = path.with_name(f"{path.stem}-dark.png")
+    beside.write_bytes(twin)
+    uri = PurePosixPath(image["uri"]).with_name(beside.name).as_posix()
+    app.env.images.add_file(app.env.docname, uri)
+    copy = image.deepcopy()
+    copy["uri"], copy["candidates"] = uri, {"*": uri}
+    copy["classes"] = [*image["classes"], "only-dark"]
+    image["classes"] = [*image["classes"], "only-light"]
+    image.parent.insert(image.parent.index(image) + 1, copy)
+
+
+def number_captions(doctree: Any) -> None:
+    """ "Figure." at the beginning of a caption becomes "Figure 3.", and can be linked to as `#figure-3`."""
+    captions = [strong for strong in doctree.findall(nodes.strong) if strong.astext() == CAPTION]
+    for number, strong in enumerate(captions, 1):
+        strong.children[:] = [nodes.Text(f"{CAPTION[:-1]} {number}.")]
+        strong["ids"] = [*strong["ids"], f"figure-{number}"]
+        strong.parent["classes"] = [*strong.parent["classes"], "figure-caption"]
 
 
 def setup(app: Any) -> dict[str, Any]:
-    app.connect("doctree-read", set_alt_texts)
+    app.connect("doctree-read", finish_figures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

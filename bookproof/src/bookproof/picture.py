@@ -1,0 +1,81 @@
+"""A figure as a PNG of 256 colours on white paper, and its twin for a dark page, made from it.
+
+A figure is drawn on transparent paper. What has the colour of text there, in any strength, is ink; everything else
+(photographs, maps, curves) is left as it is. In the PNG all stands on white, so that it can be read wherever a notebook
+is opened; its palette as it was drawn goes along in a text chunk, and the twin is that palette with bright ink.
+"""
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+SCALE = 2  # pixels of the PNG for one of the page: sharp on screens that have more than the page knows
+LEVELS = 16  # strengths of ink, from none to full: the first entries of the palette
+CHUNK = "palette"  # the text chunk: the RGBA palette before it was laid on white, in hexadecimal digits
+BRIGHT = (222, 226, 232)  # ink on a dark page
+
+
+def png(figure: Figure) -> tuple[bytes, int, int]:
+    """Draw a figure: (PNG, width, height), the size in pixels of the page, `SCALE` of the PNG's to one."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=SCALE * mpl.rcParams["figure.dpi"], bbox_inches="tight", facecolor="none")
+    pixels = np.asarray(Image.open(drawn).convert("RGBA"))
+    ink = np.rint(255 * np.array(mpl.colors.to_rgb(mpl.rcParams["text.color"]))).astype(int)
+    indices, palette = _indexed(pixels, ink)
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette(_on_white(palette).ravel().tolist())
+    chunks, written = PngInfo(), io.BytesIO()
+    chunks.add_text(CHUNK, palette.tobytes().hex())
+    picture.save(written, format="png", optimize=True, pnginfo=chunks)
+    return written.getvalue(), round(picture.width / SCALE), round(picture.height / SCALE)
+
+
+def dark(data: bytes) -> bytes | None:
+    """The twin for a dark page of what `png` drew: transparent paper, bright ink. None for any other picture."""
+    picture: Any = Image.open(io.BytesIO(data))
+    if picture.mode != "P" or CHUNK not in picture.info:
+        return None
+    palette = np.frombuffer(bytes.fromhex(picture.info[CHUNK]), np.uint8).reshape(-1, 4).copy()
+    palette[:LEVELS, :3] = BRIGHT
+    twin = Image.fromarray(np.asarray(picture), "P")
+    twin.putpalette(palette[:, :3].ravel().tolist())
+    written = io.BytesIO()
+    twin.save(written, format="png", optimize=True, transparency=palette[:, 3].tobytes())
+    return written.getvalue()
+
+
+def _indexed(pixels: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices `(H, W)` and the RGBA palette of at most 256 colours, the first `LEVELS` of them ink by its strength."""
+    strength = pixels[..., 3].astype(int)
+    # A faint pixel's colour is known to so much only; none of what is not there.
+    known = np.where(strength == 255, 0, np.ceil(128 / np.maximum(strength, 1)) + 1)
+    inked = (np.abs(pixels[..., :3].astype(int) - ink).max(axis=-1) <= known) | (strength == 0)
+    strengths = np.rint(255 * np.arange(LEVELS) / (LEVELS - 1)).astype(np.uint8)
+    levels = np.concatenate([np.tile(ink.astype(np.uint8), (LEVELS, 1)), strengths[:, None]], axis=1)
+    indices = np.rint(strength * (LEVELS - 1) / 255).astype(np.uint8)
+    colours, places = _quantised(pixels[~inked], 256 - LEVELS)
+    indices[~inked] = LEVELS + places
+    return indices, np.concatenate([levels, colours])
+
+
+def _quantised(pixels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` RGBA colours for pixels `(n, 4)`, and which of them each pixel gets."""
+    if not len(pixels):
+        return pixels, np.zeros(0, np.uint8)
+    colours, places = np.unique(pixels, axis=0, return_inverse=True)
+    if len(colours) <= count:
+        return colours, places.ravel()
+    row: Any = Image.fromarray(pixels[None], "RGBA")
+    few = row.quantize(count, method=Image.Quantize.FASTOCTREE, kmeans=3, dither=Image.Dither.NONE)
+    return np.array(few.getpalette("RGBA"), np.uint8).reshape(-1, 4)[:count], np.asarray(few)[0]
+
+
+def _on_white(palette: np.ndarray) -> np.ndarray:
+    """RGBA colours `(n, 4)` laid on white paper, RGB `(n, 3)`."""
+    strength = palette[:, 3:].astype(float) / 255
+    return np.rint(palette[:, :3] * strength + 255 * (1 - strength)).astype(np.uint8)
