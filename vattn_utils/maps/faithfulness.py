@@ -35,17 +35,19 @@ def order(maps: ArrayLike, seed: int = 0) -> np.ndarray:
     return np.lexsort((np.random.default_rng(seed).random(flat.shape), -flat))
 
 
-def fill_mean(images: ArrayLike, removed: np.ndarray) -> np.ndarray:
+def fill_mean(images: ArrayLike, removed: np.ndarray, colour: ArrayLike | None = None) -> np.ndarray:
     """Replace the `removed` pixels by the mean colour of all `images`: the plainest of the three fills.
 
     Args:
         images: `(B, H, W, 3)`, 0 to 255.
         removed: bool `(B, H, W)`.
+        colour: another colour, three floats from 0 to 255; None for the mean.
 
     Returns float32 images. A model may take the flat patch for an object of its own.
     """
     images = np.asarray(images, "float32")
-    return np.where(removed[..., None], images.mean(axis=(0, 1, 2)), images)
+    colour = images.mean(axis=(0, 1, 2)) if colour is None else np.asarray(colour, "float32")
+    return np.where(removed[..., None], colour, images)
 
 
 def fill_blur(images: ArrayLike, removed: np.ndarray, sigma: float = 4.0) -> np.ndarray:
@@ -110,7 +112,8 @@ def _imputed(images, holes):
     return np.stack(values, axis=1)
 
 
-FILLS = {"mean": fill_mean, "blur": fill_blur, "linear": fill_linear}
+Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
+FILLS: dict[str, Fill] = {"mean": fill_mean, "blur": fill_blur, "linear": fill_linear}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,7 @@ def remove_by_rank(
     images: np.ndarray,
     labels: np.ndarray,
     maps: ArrayLike,
-    fill: str = "mean",
+    fill: str | Fill = "mean",
     steps: int = 8,
     seed: int = 0,
 ) -> Removal:
@@ -154,15 +157,16 @@ def remove_by_rank(
         predict: a function from images `(B, H, W, 3)`, 0 to 255, to probabilities `(B, num_classes)`.
         images, labels: `(B, H, W, 3)` and integers `(B,)`: the class whose probability is watched.
         maps: `(B, rows, columns)`, one value a patch; only their order counts.
-        fill: "mean", "blur" or "linear"; see `FILLS`.
+        fill: "mean", "blur" or "linear" (see `FILLS`), or a function of the images and the removed pixels like them.
         steps: in how many equal portions the patches are removed.
         seed: of the order among patches of equal value, and of the fill's noise.
 
     Returns a `Removal`. Raises ValueError for an unknown fill, for maps that are not finite, and for a grid that does
     not divide the images.
     """
-    if fill not in FILLS:
+    if isinstance(fill, str) and fill not in FILLS:
         raise ValueError(f"fill={fill!r} is not known; use one of {', '.join(FILLS)}")
+    filled = FILLS[fill] if isinstance(fill, str) else fill
     maps = checked(maps)
     height, width = np.shape(images)[1:3]
     if len(maps) != len(images) or height % maps.shape[1] or width % maps.shape[2]:
@@ -174,7 +178,7 @@ def remove_by_rank(
     def probability(rank, share):
         removed = (rank < round(share * patches)).reshape(maps.shape)
         removed = removed.repeat(height // maps.shape[1], axis=1).repeat(width // maps.shape[2], axis=2)
-        return predict(FILLS[fill](images, removed))[np.arange(len(labels)), labels]
+        return predict(filled(images, removed))[np.arange(len(labels)), labels]
 
     first, last = probability(ranks, 0), probability(ranks, 1)  # the same from both ends
     curves = [

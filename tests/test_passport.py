@@ -1,0 +1,92 @@
+"""A passport says what a method's maps are worth, with all that it takes to measure it again."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vattn_utils import data
+from vattn_utils.maps import attribution
+from vattn_utils.maps.passport import RIVALS, SANITY, STEPS, Passport, passport
+from vattn_utils.training import records
+
+MEASURED = records.measured("passports")
+FEW = 24  # images that are measured again here
+
+
+@pytest.fixture(scope="module")
+def found():
+    return passport("patch_convnet-shapes10-book", "pooling", FEW)
+
+
+def test_it_carries_what_is_needed_to_measure_it_again(found):
+    assert (found.record, found.dataset, found.method) == ("patch_convnet-shapes10-book", "shapes10", "pooling")
+    assert (found.images, found.steps, found.fill) == (FEW, STEPS, "in the mean colour")
+    assert found.rivals.keys() == RIVALS.keys()
+    assert found.new_weights.shape == (SANITY,)
+    assert found.localisation is not None
+    assert found.localisation.shape == (FEW,)
+
+
+def test_an_images_number_does_not_depend_on_the_other_images(found):
+    fewer = passport("patch_convnet-shapes10-book", "pooling", SANITY)
+    np.testing.assert_allclose(fewer.differences, found.differences[:SANITY], atol=1e-5)
+    np.testing.assert_allclose(fewer.rivals["centre"], found.rivals["centre"][:SANITY], atol=1e-5)
+
+
+def test_a_line_of_json_gives_the_same_passport(found):
+    again = Passport.of_line({**found.line(), "provenance": {"commit": "somewhere"}})
+    for field in dataclasses.fields(Passport):
+        one, other = getattr(found, field.name), getattr(again, field.name)
+        for a, b in zip(one.values(), other.values(), strict=True) if field.name == "rivals" else [(one, other)]:
+            assert np.allclose(a, b, atol=1e-4) if isinstance(a, np.ndarray) else a == b
+
+
+def test_the_sentence_names_n_interval_chance_steps_fill_and_rivals(found):
+    said = found.sentence()
+    for part in (
+        "pooling",
+        f"{FEW} test images",
+        "95 % interval",
+        "chance 0",
+        f"{STEPS} steps",
+        "mean colour",
+        *RIVALS,
+    ):
+        assert part in said
+
+
+def test_a_map_as_good_as_its_rivals_is_called_no_better(found):
+    same = dataclasses.replace(found, differences=found.rivals["centre"])
+    assert "not better than" in same.sentence()
+    assert "centre" in same.sentence().split("not better than")[1]
+
+
+def test_unknown_methods_and_numbers_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"method='rollout'.*pooling"):
+        passport("patch_convnet-shapes10-book", "rollout", FEW)
+    with pytest.raises(ValueError, match="images=0"):
+        passport("patch_convnet-shapes10-book", "pooling", 0)
+
+
+def test_smooth_random_is_noise_without_jumps_between_neighbours():
+    model = records.load("patch_convnet-shapes10-book").model()
+    images, labels = np.zeros((4, 32, 32, 3)), [0] * 4
+    smooth, noise = (RIVALS[name](model, images, labels) for name in ("smooth random", "random"))
+    assert smooth.shape == noise.shape
+    assert np.abs(np.diff(smooth, axis=2)).mean() < 0.5 * np.abs(np.diff(noise, axis=2)).mean()
+
+
+@pytest.mark.parametrize("line", MEASURED, ids=lambda line: f"{line['record']}: {line['method']}")
+def test_what_is_recorded_is_found_again_on_the_first_images(line):
+    recorded = Passport.of_line(line)
+    if data.at_hand(recorded.dataset) is None:
+        pytest.skip(f"{recorded.dataset} is not on this machine")
+    assert recorded.method in attribution.METHODS
+    assert recorded.images == 512
+    again = passport(recorded.record, recorded.method, FEW)
+    assert again.top1 == recorded.top1
+    np.testing.assert_allclose(again.differences, recorded.differences[:FEW], atol=2e-3)
+    np.testing.assert_allclose(again.new_weights, recorded.new_weights, atol=2e-3)
+    for name, values in again.rivals.items():
+        np.testing.assert_allclose(values, recorded.rivals[name][:FEW], atol=2e-3)

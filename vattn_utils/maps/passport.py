@@ -1,0 +1,174 @@
+"""What a map is worth: the few numbers that belong under every map that is read as "where it looked".
+
+A public reader who wants to compute a faithfulness score again needs the data, the number of images, what stands in for
+a removed patch, and in how many steps: a `Passport` carries them beside the score, its interval and its rivals.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import ArrayLike
+
+from vattn_utils import data
+from vattn_utils.data.dataset import Dataset
+from vattn_utils.maps import attribution, faithfulness, localisation, sanity
+from vattn_utils.maps.attention import to_image_size
+from vattn_utils.models.classifier import Classifier
+from vattn_utils.models.layers import check_choice
+from vattn_utils.statistics import bootstrap, spearman
+from vattn_utils.training import records
+
+STEPS = 8  # portions in which the patches are removed
+SANITY = 16  # images for which maps are made again, with other weights
+DIGITS = 4  # of each image's number, as it is kept: a probability to 1e-4
+
+
+def smooth_random(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
+    """Noise, blurred by one patch: removal favours maps that remove neighbours together, whatever they know."""
+    noise = attribution.random(model, images, labels, seed)
+    return scipy.ndimage.gaussian_filter(noise, (0, 1, 1), mode="nearest")
+
+
+# Maps that do not know the model: what a map must beat before it says anything.
+RIVALS = {"random": attribution.random, "smooth random": smooth_random, "centre": attribution.centre}
+
+
+@dataclasses.dataclass(frozen=True)
+class Passport:
+    """What one method's maps of one model are worth.
+
+    record, dataset, method: which maps, of what, on the test images of which data.
+    top1: the model's accuracy on all test images, 0 to 1: maps of a model that answers wrongly explain wrong answers.
+    fill: what stands in for a removed patch.
+    steps: in how many equal portions the patches are removed.
+    differences: `(n,)`, one number an image, -1 to 1: the mean probability of the true class while the map's last
+        patches go first, less the same while its first go first (`faithfulness.Removal.areas`). Chance is 0.
+    rivals: the same numbers for `RIVALS`, on the same images.
+    new_weights: `(SANITY,)`, rank correlation, -1 to 1, of an image's map with the one after all weights were drawn
+        anew. Near 1: the map does not notice what the model has learned.
+    localisation: `(n,)`, rank accuracy against the object's mask, 0 to 1 (`localisation.rank_accuracy`); None where
+        the data has no masks.
+    """
+
+    record: str
+    dataset: str
+    method: str
+    top1: float
+    fill: str
+    steps: int
+    differences: np.ndarray
+    rivals: Mapping[str, np.ndarray]
+    new_weights: np.ndarray
+    localisation: np.ndarray | None = None
+
+    @property
+    def images(self) -> int:
+        """n: how many test images."""
+        return len(self.differences)
+
+    def gains(self) -> dict[str, tuple[float, float, float]]:
+        """By how much the map exceeds each rival, paired over the images: (mean, low, high) of the 95 % interval."""
+        return {name: bootstrap(self.differences - values) for name, values in self.rivals.items()}
+
+    def sentence(self) -> str:
+        """All of it in a few words, as Markdown."""
+        mean, low, high = bootstrap(self.differences)
+        beaten = [name for name, (_, low, _) in self.gains().items() if low > 0]
+        lost = [name for name in self.rivals if name not in beaten]
+        rivals = "better than " + ", ".join(beaten) if beaten else ""
+        rivals += (" but " if beaten and lost else "") + ("not better than " + ", ".join(lost) if lost else "")
+        found = f"{mean:.3f} (95 % interval {low:.3f} to {high:.3f}, chance 0)"
+        return (
+            f"**{self.method}**, {self.record}: difference of the removal curves {found}, {self.images} test images, "
+            f"{self.steps} steps, removed patches {self.fill}; {rivals}. "
+            f"Rank correlation with the map of random weights: {self.new_weights.mean():.2f} "
+            f"({len(self.new_weights)} images)."
+        )
+
+    def line(self) -> dict[str, Any]:
+        """As JSON keeps it: the value of every image, `DIGITS` decimals."""
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return {name: _rounded(value) for name, value in kept.items()}
+
+    @classmethod
+    def of_line(cls, line: Mapping[str, Any]) -> "Passport":
+        """From what `line` gave. Whatever else stands there (provenance, a digest) is left alone."""
+        fields = {field.name: line[field.name] for field in dataclasses.fields(cls) if field.name in line}
+        arrays = {
+            name: np.array(fields[name]) for name in ("differences", "new_weights", "localisation") if name in fields
+        }
+        rivals = {name: np.array(values) for name, values in fields["rivals"].items()}
+        return cls(**{**fields, **arrays, "rivals": rivals})
+
+
+def passport(record: str | records.Record, method: str, images: int = 512, seed: int = 0) -> Passport:
+    """Measure what a method's maps of a recorded model are worth, on the test images of its data.
+
+    Patches are removed by rank, in `STEPS` portions, and have the mean colour of the training images (the model's
+    own): so an image's number does not depend on which other images are measured with it. True classes are explained.
+
+    Args:
+        record: a record or its name, such as "vit-cifar100-book".
+        method: one of `attribution.methods(model)`.
+        images: how many test images, from the first on.
+        seed: of ties, random maps and weights drawn anew.
+
+    Returns a `Passport`. Raises ValueError for a record, a method or a number of images that there is not, or weights
+    that are not shipped.
+    """
+    record = records.load(record) if isinstance(record, str) else record
+    model, dataset = record.model(), data.load(record.dataset)
+    check_choice("method", method, tuple(attribution.methods(model)))
+    if not SANITY <= images <= len(dataset.x_test):
+        raise ValueError(f"images={images} is not possible; use {SANITY} to {len(dataset.x_test)}")
+    x, labels = dataset.x_test[:images], dataset.y_test[:images]
+    maps = attribution.METHODS[method](model, x, labels, seed)
+    rivals = {name: rival(model, x, labels, seed) for name, rival in RIVALS.items()}
+    return Passport(
+        record=record.name,
+        dataset=record.dataset,
+        method=method,
+        top1=record.metrics["top1"],
+        fill="in the mean colour",
+        steps=STEPS,
+        differences=_differences(model, x, labels, maps, seed),
+        rivals={name: _differences(model, x, labels, found, seed) for name, found in rivals.items()},
+        new_weights=_new_weights(model, method, x[:SANITY], labels[:SANITY], maps[:SANITY], seed),
+        localisation=_localisation(maps, dataset, images),
+    )
+
+
+def _differences(model, images, labels, maps, seed):
+    removal = faithfulness.remove_by_rank(
+        partial(attribution.probabilities, model),
+        images,
+        labels,
+        maps,
+        partial(faithfulness.fill_mean, colour=model.mean),
+        STEPS,
+        seed,
+    )
+    return removal.areas()[2]
+
+
+def _new_weights(model, method, images, labels, maps, seed):
+    with sanity.kept_weights(model):
+        sanity.randomise(model, np.random.default_rng(seed))
+        return spearman(maps, attribution.METHODS[method](model, images, labels, seed))
+
+
+def _localisation(maps, dataset: Dataset, images):
+    if dataset.masks_test is None:
+        return None
+    masks = dataset.masks_test[:images]
+    return localisation.rank_accuracy(to_image_size(maps, masks.shape[1:]), masks)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {name: _rounded(of) for name, of in value.items()}
+    return np.round(value, DIGITS).tolist() if isinstance(value, np.ndarray) else value
