@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 SCALE = 2  # pixels of the PNG for one of the page: sharp on screens that have more than the page knows
 LEVELS = 16  # strengths of ink, from none to full: the first entries of the palette
+FAINT = 48  # how many of the palette's colours translucent pixels get at most
 CHUNK = "palette"  # the text chunk: the RGBA palette before it was laid on white, in hexadecimal digits
 BRIGHT = (222, 226, 232)  # ink on a dark page
 
@@ -65,14 +66,25 @@ def _indexed(pixels: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _quantised(pixels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """At most `count` RGBA colours for pixels `(n, 4)`, and which of them each pixel gets."""
-    if not len(pixels):
-        return pixels, np.zeros(0, np.uint8)
     colours, places = np.unique(pixels, axis=0, return_inverse=True)
     if len(colours) <= count:
         return colours, places.ravel()
-    row: Any = Image.fromarray(pixels[None], "RGBA")
-    few = row.quantize(count, method=Image.Quantize.FASTOCTREE, kmeans=3, dither=Image.Dither.NONE)
-    return np.array(few.getpalette("RGBA"), np.uint8).reshape(-1, 4)[:count], np.asarray(few)[0]
+    # Photographs and maps by median cut, which knows no transparency; the soft edges of lines with what is left.
+    full = pixels[:, 3] == 255
+    some = min(FAINT, len(np.unique(pixels[~full], axis=0)))
+    places = np.zeros(len(pixels), np.uint8)
+    solid, places[full] = _cut(pixels[full, :3], count - some, "RGB")
+    faint, places[~full] = _cut(pixels[~full], some, "RGBA") if some else (np.zeros((0, 4), np.uint8), 0)
+    places[~full] += len(solid)
+    return np.concatenate([np.insert(solid, 3, 255, axis=1), faint]), places
+
+
+def _cut(pixels: np.ndarray, count: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pillow's choice of at most `count` colours for pixels `(n, channels)`, and which of them each pixel gets."""
+    row: Any = Image.fromarray(pixels[None], mode)
+    method = Image.Quantize.MEDIANCUT if mode == "RGB" else Image.Quantize.FASTOCTREE
+    few = row.quantize(count, method=method, kmeans=3, dither=Image.Dither.NONE)
+    return np.array(few.getpalette(mode), np.uint8).reshape(-1, len(mode))[:count], np.asarray(few)[0]
 
 
 def _on_white(palette: np.ndarray) -> np.ndarray:
