@@ -11,7 +11,6 @@ jaxlib==0.4.23 "numpy<2" "scipy<1.13" safetensors pillow`, then `pip install ker
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from keras import layers, ops
 from vattn_utils import data
 from vattn_utils.audit import upstream
 from vattn_utils.data.files import write_atomically
+from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "backends.jsonl"
@@ -110,11 +110,11 @@ def main(arguments=None):
         "provenance": provenance(),
     }
     key = (line["backend"], line["keras"])
-    lines = [json.loads(text) for text in options.out.read_text().splitlines()] if options.out.exists() else []
+    lines = from_lines(options.out.read_text(), options.out.name) if options.out.exists() else []
     lines = sorted(
         [*(old for old in lines if (old["backend"], old["keras"]) != key), line], key=lambda one: one["keras"]
     )
-    write_atomically(options.out, "".join(json.dumps(each) + "\n" for each in lines))
+    write_atomically(options.out, "".join(map(to_line, lines)))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ import keras
 from vattn_utils.cost import curves, measure
 from vattn_utils.data.files import write_atomically
 from vattn_utils.statistics import medians
+from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +62,7 @@ def measure_missing(
     if free < limit:
         raise MemoryError(f"{free / 2**30:.1f} GiB are free, --limit-gib is {limit / 2**30:g}; free some or lower it")
     path, backend = Path(results) / "cost.jsonl", keras.backend.backend()
-    there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    there = from_lines(path.read_text(), path.name) if path.exists() else []
     for n in sorted(tokens):
         known = {(p["contestant"], p["tokens"]): p for p in there if p["provenance"]["backend"] == backend}
         missing = [name for name in measure.CONTESTANTS if (name, n) not in known]
@@ -83,7 +84,7 @@ def measure_missing(
             there.append(point)
             print(_told(point), flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, "".join(json.dumps(point) + "\n" for point in there))
+        write_atomically(path, "".join(map(to_line, there)))
     return [point for point in there if point["provenance"]["backend"] == backend]
 
 

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from vattn_utils import data, training
 from vattn_utils.audit import upstream
 from vattn_utils.models.counting import parameters
 from vattn_utils.training import records
+from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.train import build, with_policy
 
@@ -249,7 +249,7 @@ def run(name, arm, seed, directory, results=RESULTS):
     path = Path(results) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # one short write, and so whole beside another process's
-        file.write(json.dumps(finished) + "\n")
+        file.write(to_line(finished))
     shutil.rmtree(directory)
     return finished
 
@@ -263,7 +263,7 @@ def _like(model, labels, classes):
 def missing(name, results=RESULTS):
     """The (arm, seed) of the experiment `name` that have no result, in the order in which they should be run."""
     experiment, path = EXPERIMENTS[name], Path(results) / f"{name}.jsonl"
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    lines = from_lines(path.read_text(), path.name) if path.exists() else ()
     there = {(line["arm"], line["seed"]) for line in lines}
     return [(arm, seed) for seed in experiment.seeds for arm in experiment.arms if (arm, seed) not in there]
 

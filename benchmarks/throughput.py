@@ -8,7 +8,6 @@ models take turns, so that whatever else the machine does meets all of them alik
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from vattn_utils import data, models, training
 from vattn_utils.data.files import write_atomically
 from vattn_utils.models.counting import parameters
+from vattn_utils.training.measurements import to_line
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.train import build
 
@@ -67,7 +67,7 @@ def main(arguments=None):
         line = {"model": kind, "variant": variant, "parameters": count}
         line["optimizer"] = training.recipe(kind, variant.partition(",")[0]).optimizer
         lines.append({**line, "images_per_second": rate, "provenance": made})
-    write_atomically(options.result, "".join(json.dumps(line) + "\n" for line in lines))
+    write_atomically(options.result, "".join(map(to_line, lines)))
 
 
 if __name__ == "__main__":

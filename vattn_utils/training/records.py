@@ -8,22 +8,25 @@ of more than `SHIPPED_BYTES` stay on the machine that trained them: such a recor
 
 import dataclasses
 import json
-import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from vattn_utils import data, models
+from vattn_utils import models
 from vattn_utils.data import files
-from vattn_utils.training import migration
-from vattn_utils.training.loop import evaluate
+from vattn_utils.data.checks import nearest_hint
+from vattn_utils.models.counting import parameters
+from vattn_utils.training import durable, measurements, migration, schema
 from vattn_utils.training.recipes import Recipe
+from vattn_utils.training.schema import ATTENTION, WEIGHTS
 
 SHIPPED_BYTES = 5_000_000
-WEIGHTS, ATTENTION = "model.safetensors", "attention.npz"
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -86,6 +89,8 @@ class Record:
                 f"record {self.name} has the encoder of {name}, which is {'another by now' if base else 'not there'}; "
                 "restore that one from version control or train this one again"
             )
+        if base.base_run is not None:
+            raise RecordError(f"record {self.name} has the encoder of {name}, which itself has another's")
         return base
 
     def all_of(self, name: str) -> str:
@@ -111,21 +116,27 @@ class Record:
     def model(self) -> keras.Model:
         """The model with the recorded weights, float32.
 
-        Raises `RecordError` if they are missing, altered or too large to be shipped.
+        Raises `RecordError` if they are missing, altered or too large to be shipped, or if they are not those of the
+        model in name, shape, type or number, or not finite.
         """
-        arrays = load_file(self._verified(WEIGHTS))
+        arrays = self._tensors()
+        base = self.base
+        held = sum(array.size for array in (arrays | (base._tensors() if base else {})).values())
         try:
+            schema.check_sizes(self.config, held)
             model = models.constructor(self.kind, self.variant)[0](**self.config)
+            model.build()
         except (TypeError, ValueError) as error:
             raise RecordError(f"{self.path} has a config that is not that of a model: {error}") from error
-        model.build()
-        if base := self.base:
+        if base:
             arrays |= base.encoder_weights(model)
         expected = {weight_name(weight): tuple(weight.shape) for weight in model.weights}
         found = {name: array.shape for name, array in arrays.items()}
         if expected != found:
             odd = sorted(dict(expected.items() ^ found.items()))
             raise RecordError(f"{self.path} does not fit its model: {', '.join(odd[:5])}; train it again")
+        if parameters(model) != self.parameters:
+            raise RecordError(f"{self.path} says {self.parameters:,} parameters, its model has {parameters(model):,}")
         for weight in model.weights:
             weight.assign(arrays[weight_name(weight)].astype("float32"))
         return model
@@ -133,13 +144,32 @@ class Record:
     def encoder_weights(self, model: keras.Model) -> dict[str, np.ndarray]:
         """What this record holds for the encoder of `model`, by name."""
         names = {weight_name(weight) for layer in model.encoder() for weight in layer.weights}
-        arrays = load_file(self._verified(WEIGHTS))
-        return {name: array for name, array in arrays.items() if name in names}
+        return {name: array for name, array in self._tensors().items() if name in names}
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        """What `model.safetensors` holds, by name: float16, finite."""
+        path = self._verified(WEIGHTS)
+        try:
+            arrays = load_file(path)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"{path} is no safetensors file of weights: {error}") from error
+        if odd := [f"{name} ({array.dtype})" for name, array in arrays.items() if array.dtype != np.float16]:
+            raise RecordError(f"{path} holds weights that are not float16: {', '.join(odd[:5])}")
+        check_finite(str(path), arrays)
+        return arrays
 
     def attention(self) -> dict[str, np.ndarray]:
         """What an `AttentionRecorder` recorded in training. Raises `RecordError` if it is missing or altered."""
-        with np.load(self._verified(ATTENTION)) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        path = self._verified(ATTENTION)
+        try:
+            with np.load(path) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise RecordError(f"{path} is no .npz file of arrays: {error}") from error
+        if "epoch" not in found or any(len(array) != len(found["epoch"]) for array in found.values()):
+            raise RecordError(f"{path} does not hold one map an epoch")
+        check_finite(str(path), found)
+        return found
 
     def _verified(self, file: str) -> Path:
         path, expected = self.path / file, self.sha256.get(file)
@@ -166,41 +196,60 @@ IN_JSON = {"kind": "model", "metrics": "test", "base_run": "base"}
 FIELDS = {IN_JSON.get(field.name, field.name): field for field in dataclasses.fields(Record) if field.name != "path"}
 
 
+def check_finite(where: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise `RecordError` unless every number in `arrays` is finite."""
+    if odd := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise RecordError(f"{where} holds what is not finite: {', '.join(odd[:5])}; train it again")
+
+
 def check_name(name: str, root: str | Path | None = None) -> None:
-    """Raise ValueError unless a record under `root` may be called `name`: one part of a path, nobody else's folder."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-        raise ValueError(f"name={name!r} is no name of a record; use letters, digits, '-', '_' and '.', no folder")
+    """Raise `RecordError` unless a record under `root` may be called `name`: one part of a path, no other's folder."""
+    _check_spelling(name)
     path = (Path(root) if root is not None else folder()) / name
     if path.exists() and not (path / "record.json").is_file():
-        raise ValueError(f"{path} is there and is no record; give the record another name, or move that away")
+        raise RecordError(f"{path} is there and is no record; give the record another name, or move that away")
+
+
+def _check_spelling(name: object) -> None:
+    if not isinstance(name, str) or not schema.NAME.fullmatch(name):
+        raise RecordError(f"name={name!r} is no name of a record; use letters, digits, '-', '_' and '.', no folder")
 
 
 def load(name: str, root: str | Path | None = None) -> Record:
     """The record called `name`, for example "eanet-cifar100-book", from `root` or `folder()`.
 
     What an older record calls otherwise has today's names (`migration`). Raises `RecordError` if there is none, or if
-    its `record.json` cannot be read.
+    its `record.json` cannot be read, or says what cannot be (`schema`).
     """
     root = Path(root) if root is not None else folder()
+    _check_spelling(name)
     path = root / name / "record.json"
     if not path.exists():
+        if (kept := durable.kept(root / name)).exists():
+            raise RecordError(
+                f"record {name} was about to be replaced; go on with that run, or rename {kept} to {name}"
+            )
         known = ", ".join(names(root)) or "none"
         raise RecordError(f"no record {name!r} in {root}; there are: {known}")
     try:
-        return _record(path.parent, json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise RecordError(f"{path} is not JSON ({error}); restore it from version control") from error
-    except (TypeError, ValueError, KeyError) as error:
-        raise RecordError(f"{path} cannot be read by this version: {error}") from error
+    return parse(path.parent, values)
 
 
-def _record(path: Path, values: dict[str, Any]) -> Record:
-    needed = [name for name, field in FIELDS.items() if field.default is dataclasses.MISSING]
-    missing = [name for name in needed if name not in values]
-    if missing:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    values = migration.record(values)
-    values["recipe"] = Recipe(**values["recipe"])
+def parse(path: Path, values: Any) -> Record:
+    """The record in the folder `path` whose `record.json` holds `values`. Raises `RecordError`."""
+    try:
+        schema.check(values, path.name)
+        values = migration.record(values)
+        fields = [field.name for field in dataclasses.fields(Recipe)]
+        for field in values["recipe"].keys() - set(fields):
+            raise ValueError(f"recipe has {field}, which this version does not know; {nearest_hint(field, fields)}")
+        values["recipe"] = Recipe(**values["recipe"])
+        models.constructor(values["model"], values["variant"])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"{path / 'record.json'} cannot be read by this version: {error}") from error
     return Record(path, **{field.name: values[name] for name, field in FIELDS.items() if name in values})
 
 
@@ -219,14 +268,14 @@ def names(root: str | Path | None = None) -> list[str]:
 def measured(name: str) -> list[dict[str, Any]]:
     """What `benchmarks/results/<name>.jsonl` holds: short runs or measurements, a dict each, in their order.
 
-    Raises `RecordError` if there is no such file.
+    Raises `RecordError` if there is no such file, and `measurements.MeasurementError` for a line that was changed.
     """
     root = PACKAGE.parent / "benchmarks" / "results"
     path = (root if root.is_dir() else PACKAGE / "measured") / f"{name}.jsonl"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
         raise RecordError(f"no measurements {name!r} in {path.parent}; there are: {known}")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return measurements.from_lines(path.read_text(encoding="utf-8"), path.name)
 
 
 def table(root: str | Path | None = None) -> str:
@@ -240,39 +289,6 @@ def table(root: str | Path | None = None) -> str:
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def verify(root: str | Path | None = None, tolerance: float = 0.001) -> list[str]:
-    """Check every record's files; where its weights and its data are at hand, evaluate it again. Returns the faults.
-
-    Args:
-        root: the folder of records; None means `folder()`.
-        tolerance: by how much top-1 and top-5 (shares) may differ from the record.
-    """
-    faults = []
-    for name in names(root):
-        try:
-            record = load(name, root)
-            record.check_files()
-            if not record.has_weights:
-                print(f"{record.name}: its weights are too large to be shipped; nothing to evaluate")
-                continue
-            model = record.model()
-            if not data.at_hand(record.dataset):
-                print(f"{record.name}: weights whole; {record.dataset} is not at hand to evaluate them")
-                continue
-            dataset = data.load(record.dataset)
-            found = evaluate(model, dataset.x_test, dataset.y_test)
-        except (RecordError, data.DataError, OSError) as error:
-            faults.append(str(error))
-            continue
-        print(f"{record.name}: top-1 {found['top1']:.2%}, recorded {record.metrics['top1']:.2%}")
-        faults += [
-            f"{record.name}: {metric} is {found[metric]:.2%}, the record says {record.metrics[metric]:.2%}"
-            for metric in ("top1", "top5")
-            if abs(found[metric] - record.metrics[metric]) > tolerance
-        ]
-    return faults
 
 
 def weight_name(weight: keras.Variable) -> str:
