@@ -114,7 +114,7 @@ def overlay(
         if titles is not None:
             plain.set_title(titles[index], fontsize=8, parse_math=False)
         drawn = _cover(covered, picture, maps[index], top, method)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
+    _scale(figure, drawn, axes, label)
     return figure
 
 
@@ -143,7 +143,7 @@ def heads_by_layers(picture: np.ndarray, layers: Sequence[np.ndarray], query: tu
             if layer == 0:
                 axes[layer][head].set_title(f"head {head}", fontsize=8)
         axes[layer][0].set_ylabel(f"layer {layer}", fontsize=8)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, label="attention")
+    _scale(figure, drawn, axes, "attention")
     return figure
 
 
@@ -161,7 +161,7 @@ def slots(
     for axis, slot in zip(axes, order, strict=False):
         drawn = _cover(axis, picture, maps[slot], top, "nearest")
         axis.set_title(f"slot {slot}  {usage[slot]:.1%}", fontsize=7)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label="share of the slot")
+    _scale(figure, drawn, axes, "share of the slot")
     return figure
 
 
@@ -201,7 +201,7 @@ def class_maps(
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
         axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
+    _scale(figure, drawn, axes, label)
     return figure
 
 
@@ -221,7 +221,7 @@ def signed_maps(
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
         axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
-    figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02, label=label)
+    _scale(figure, drawn, axes, label)
     return figure
 
 
@@ -246,7 +246,7 @@ def forming(pictures: np.ndarray, epochs: Sequence[int], maps: np.ndarray) -> Fi
             drawn = _cover(axis, picture, maps[column, row], maps.max(), "bilinear")
             if row == 0:
                 axis.set_title(f"epoch {epoch}", fontsize=8)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02, label="attention")
+    _scale(figure, drawn, axes, "attention")
     return figure
 
 
@@ -279,6 +279,12 @@ def _grid(count, columns, size):
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return figure, axes.flat[:count]
+
+
+def _scale(figure, drawn, axes, label):
+    """The scale of a map beside all `axes`, in the map's own colours, also where it lies over a picture."""
+    bar = figure.colorbar(drawn, ax=np.ravel(axes).tolist(), fraction=0.03, pad=0.02, label=label)
+    bar.solids.set_alpha(1)
 
 
 def _bare(axis):

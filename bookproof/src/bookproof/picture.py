@@ -66,12 +66,13 @@ def _indexed(pixels: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _quantised(pixels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """At most `count` RGBA colours for pixels `(n, 4)`, and which of them each pixel gets."""
-    colours, places = np.unique(pixels, axis=0, return_inverse=True)
+    whole = np.ascontiguousarray(pixels).view(np.uint32).ravel()  # a colour is one number: sorted much faster
+    colours, places = np.unique(whole, return_inverse=True)
     if len(colours) <= count:
-        return colours, places.ravel()
+        return colours.view(np.uint8).reshape(-1, 4), places.astype(np.uint8)
     # Photographs and maps by median cut, which knows no transparency; the soft edges of lines with what is left.
     full = pixels[:, 3] == 255
-    some = min(FAINT, len(np.unique(pixels[~full], axis=0)))
+    some = min(FAINT, len(np.unique(whole[~full])))
     places = np.zeros(len(pixels), np.uint8)
     solid, places[full] = _cut(pixels[full, :3], count - some, "RGB")
     faint, places[~full] = _cut(pixels[~full], some, "RGBA") if some else (np.zeros((0, 4), np.uint8), 0)
