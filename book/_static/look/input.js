@@ -1,0 +1,146 @@
+/**
+ * Any picture of the reader's as a model takes it, by the rule of `vattn_utils.data.read_picture`: transparent pixels on
+ * white, the central square, resized by Lanczos' filter. It stays on the device.
+ */
+
+export const SIZE = 32; // edge of what the models see, in pixels
+const SHOWN = 1024; // longest edge of what the page keeps of the picture
+const MOST_BYTES = 50_000_000;
+const ANOTHER = "choose a JPEG, PNG, WebP or GIF file";
+
+/**
+ * Read a picture.
+ *
+ * @param {Blob | string | URL | HTMLVideoElement | ImageBitmap | HTMLCanvasElement} source a file, an address on this
+ *   site, or what can be drawn
+ * @returns {Promise<{canvas: HTMLCanvasElement, small: Float32Array, width: number, height: number, notes: string[]}>}
+ *   the central square, at most 1024 pixels wide; the same as 32 x 32 x 3 numbers, 0 to 255; the picture's own size;
+ *   sentences about what was done to it
+ * @throws {Error} with a sentence for the reader
+ */
+export async function readPicture(source) {
+  if (typeof source === "string" || source instanceof URL) source = await fetched(source);
+  if (!(source instanceof Blob)) return prepared(source, source.videoWidth || source.width, source.videoHeight || source.height);
+  const name = source.name ? `“${source.name}”` : "What you gave";
+  if (!source.size) throw new Error(`${name} is empty; ${ANOTHER}.`);
+  if (source.size > MOST_BYTES) throw new Error(`${name} is larger than 50 MB; choose a smaller picture.`);
+  const address = URL.createObjectURL(source), image = new Image();
+  try {
+    image.src = address;
+    await image.decode().catch(() => {
+      const picture = source.type.startsWith("image/");
+      throw new Error(picture ? `${name} is broken, or of a kind that this browser cannot show; ${ANOTHER}.` : `${name} is not a picture; ${ANOTHER}.`);
+    });
+    const found = prepared(image, image.naturalWidth, image.naturalHeight);
+    if (source.type === "image/gif") found.notes.push("Of a GIF the first frame is used.");
+    return found;
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+async function fetched(address) {
+  const response = await fetch(address).catch(() => null);
+  if (!response?.ok) throw new Error("The picture could not be loaded; reload the page to try again.");
+  return response.blob();
+}
+
+function prepared(drawable, width, height) {
+  if (!width || !height) throw new Error(`The picture has no size; ${ANOTHER}.`);
+  const edge = Math.min(width, height), shown = Math.min(edge, SHOWN), notes = [];
+  const canvas = Object.assign(document.createElement("canvas"), {width: shown, height: shown});
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.imageSmoothingQuality = "high";
+  context.drawImage(drawable, Math.floor((width - edge) / 2), Math.floor((height - edge) / 2), edge, edge, 0, 0, shown, shown);
+  if (width !== height) notes.push(`Only the central square is used: the picture has ${width} x ${height} pixels.`);
+  if (edge < SIZE) notes.push(`The picture was enlarged: it has ${width} x ${height} pixels.`);
+  const {data} = context.getImageData(0, 0, shown, shown);
+  if (data.some((value, at) => at % 4 === 3 && value < 255)) {
+    notes.push("Transparent parts are laid on white.");
+    context.globalCompositeOperation = "destination-over";
+    context.fillStyle = "white";
+    context.fillRect(0, 0, shown, shown);
+  }
+  return {canvas, small: shrink(context.getImageData(0, 0, shown, shown), SIZE), width, height, notes};
+}
+
+/**
+ * A square picture in another size, by Lanczos' filter of three lobes as Pillow applies it: first along the rows, then
+ * along the columns, each rounded to whole numbers.
+ *
+ * @param {{data: Uint8ClampedArray, width: number, height: number}} picture RGBA, opaque
+ * @param {number} size edge in pixels
+ * @returns {Float32Array} (size, size, 3), 0 to 255
+ */
+export function shrink({data, width, height}, size) {
+  const across = taps(width, size), down = taps(height, size);
+  const rows = new Uint8ClampedArray(height * size * 3), found = new Uint8ClampedArray(size * size * 3);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < size; x++)
+      for (let channel = 0; channel < 3; channel++) {
+        const {first, weights} = across[x];
+        let sum = 0;
+        for (let tap = 0; tap < weights.length; tap++) sum += weights[tap] * data[4 * (y * width + first + tap) + channel];
+        rows[3 * (y * size + x) + channel] = sum;
+      }
+  for (let y = 0; y < size; y++)
+    for (let at = 0; at < 3 * size; at++) {
+      const {first, weights} = down[y];
+      let sum = 0;
+      for (let tap = 0; tap < weights.length; tap++) sum += weights[tap] * rows[3 * size * (first + tap) + at];
+      found[3 * size * y + at] = sum;
+    }
+  return Float32Array.from(found);
+}
+
+/** For each of `size` pixels: which of `length` it is made of, and how. */
+function taps(length, size) {
+  const scale = length / size, widened = Math.max(scale, 1), reach = 3 * widened;
+  return Array.from({length: size}, (_, place) => {
+    const centre = (place + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5)), end = Math.min(length, Math.floor(centre + reach + 0.5));
+    const weights = Float64Array.from({length: end - first}, (_, tap) => lanczos((first + tap - centre + 0.5) / widened));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return {first, weights: weights.map(weight => weight / sum)};
+  });
+}
+
+function lanczos(x) {
+  if (Math.abs(x) >= 3) return 0;
+  const sinc = at => (at === 0 ? 1 : Math.sin(Math.PI * at) / (Math.PI * at));
+  return sinc(x) * sinc(x / 3);
+}
+
+/** What a model sees as a canvas of `size` x `size` pixels. */
+export function toCanvas(pixels, size = SIZE) {
+  const canvas = Object.assign(document.createElement("canvas"), {width: size, height: size});
+  const image = new ImageData(size, size);
+  for (let at = 0; at < size * size; at++) {
+    for (let channel = 0; channel < 3; channel++) image.data[4 * at + channel] = pixels[3 * at + channel];
+    image.data[4 * at + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+/**
+ * Show the camera in a video element.
+ *
+ * @param {HTMLVideoElement} video
+ * @returns {Promise<{stop: () => void}>}
+ * @throws {Error} with a sentence for the reader
+ */
+export async function openCamera(video) {
+  if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives the page no camera; choose a file instead.");
+  const stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}}).catch(() => {
+    throw new Error("The camera was not allowed, or there is none; choose a file instead.");
+  });
+  video.srcObject = stream;
+  await video.play();
+  return {
+    stop() {
+      stream.getTracks().forEach(track => track.stop());
+      video.srcObject = null;
+    },
+  };
+}

@@ -1,0 +1,52 @@
+"""What the live page's models are made from, as digests: whether they must be made again. Needs no Keras."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
+FOLDER = ROOT / "_build" / "live"
+LIST = "models.json"
+# The records on the live page, by what the page calls their models.
+RECORDS = {
+    "vit": "vit-cifar100-book",
+    "eanet": "eanet-cifar100-book",
+    "patch_convnet": "patch_convnet-cifar10-book",
+    "patch_convnet_per_class": "patch_convnet-cifar10-book-per-class",
+}
+
+
+def digest(name: str) -> str:
+    """Of all that the graph of the record `name` follows from: the record, the code, and what converts it."""
+    code = [path for station in ("models", "publish") for path in sorted((PACKAGE / station).glob("*.py"))]
+    tools = [f"{tool} {version(tool)}" for tool in ("keras", "tensorflow", "numpy")]
+    # A record names the SHA-256 of its weights, and that of the record whose encoder it has.
+    return _digest([ROOT / "records" / name / "record.json", *code], tools)
+
+
+def digest_of_all() -> str:
+    """Of all that `models.json` follows from."""
+    passports = ROOT / "benchmarks" / "results" / "passports.jsonl"
+    more = [PACKAGE / "maps" / "passport.py", *([passports] if passports.exists() else [])]
+    return _digest(more, [digest(name) for name in RECORDS.values()])
+
+
+def fresh(folder: Path) -> bool:
+    """Whether `folder` holds the models and their list as they would be made now."""
+    path = folder / LIST
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text())
+    return found["made_from"] == digest_of_all() and all(
+        (folder / entry["file"]).is_file() for entry in found["models"]
+    )
+
+
+def _digest(files: Iterable[Path], words: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for piece in (*(path.read_bytes() for path in files), *(word.encode() for word in words)):
+        found.update(hashlib.sha256(piece).digest())
+    return found.hexdigest()
