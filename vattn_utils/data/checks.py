@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-LONGEST_NAME = 200  # characters, of a class
+LONGEST_NAME = 200  # characters, of a class or a title
 ROUNDING = 0.01  # by how much arithmetic on pixels may leave 0 to 255
 NOISE = 64  # and by how much what fills a removed patch may: it is noise around a colour
 
@@ -72,19 +72,16 @@ def check_number(
     return found
 
 
-def check_images(
-    images: ArrayLike, image_size: int | None = None, least: int = 1, beyond: float = ROUNDING
-) -> np.ndarray:
+def check_images(images: ArrayLike, image_size: int | None = None, beyond: float = ROUNDING) -> np.ndarray:
     """`images` as a contiguous array, if they are what every model here takes: `(N, height, width, 3)`, 0 to 255.
 
     Args:
         images: an array of integers or floats, of NumPy or of a backend.
         image_size: the height and width the images must have; None admits any.
-        least: how many there must be.
         beyond: by how much values may lie outside 0 to 255: for images that were altered, `NOISE`.
 
     Raises TypeError for what is not an array of numbers, ValueError for grey, RGBA, channels-first or single
-    images, for another size, for too few, for NaN and for values outside the range. Warns of images whose highest
+    images, for another size, for none at all, for NaN and for values outside the range. Warns of images whose highest
     value is at most 1: they are possible, being nearly black, but hardly what is meant.
     """
     images = _array("images", images, "an array (N, height, width, 3)", "use np.stack, or data.read_picture")
@@ -93,10 +90,8 @@ def check_images(
     if hint := _misfit(images, image_size):
         size = image_size or "size"
         raise ValueError(f"images of shape {images.shape} do not fit (N, {size}, {size}, 3): {hint}")
-    if len(images) < least:
-        raise ValueError(f"images of shape {images.shape} hold {len(images)}, too few; give {least} or more")
     if not images.size:
-        return images
+        raise ValueError(f"images of shape {images.shape} hold no image; give one or more")
     low, high = images.min(), images.max()
     if np.isnan(low):  # the minimum of anything with a NaN is NaN
         raise ValueError("images hold NaN; values are 0 to 255")
@@ -131,7 +126,7 @@ def _misfit(images: np.ndarray, image_size: int | None) -> str:
         return "not colour images, channels last"
     if image_size is not None and images.shape[1:3] != (image_size, image_size):
         return f"not {image_size} x {image_size} pixels; resize them"
-    return "" if images.shape[1] and images.shape[2] else "images without a pixel"
+    return ""
 
 
 def check_labels(labels: ArrayLike, count: int, num_classes: int | None = None) -> np.ndarray:
@@ -173,17 +168,23 @@ def check_class_names(names: Sequence[str | int] | None, num_classes: int) -> li
     found = list(names)
     if len(found) != num_classes:
         raise ValueError(f"{len(found)} class_names do not fit a model of {num_classes} classes; give one for each")
-    for index, name in enumerate(found):
-        if isinstance(name, bool | np.bool_) or not isinstance(name, str | numbers.Integral):
-            raise TypeError(f"class_names[{index}]={name!r:.80} is no name; give text")
-        text = str(name)
-        if not text.strip() or len(text) > LONGEST_NAME:
-            raise ValueError(
-                f"class_names[{index}] has {len(text.strip())} characters that show; use 1 to {LONGEST_NAME}"
-            )
-        if text.encode("utf-8", "replace").decode() != text:
-            raise ValueError(f"class_names[{index}]={name!r} is no text that can be written; it holds half a character")
-    return [str(name) for name in found]
+    return [check_text(f"class_names[{index}]", name) for index, name in enumerate(found)]
+
+
+def check_text(name: str, value: object) -> str:
+    """`value`, of the argument `name`, as a text of one line or a few; a whole number is one too.
+
+    Raises TypeError for what is no text, ValueError for one that is empty, longer than `LONGEST_NAME` or cannot be
+    written.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, str | numbers.Integral):
+        raise TypeError(f"{name}={value!r:.80} is no name; give text")
+    text = str(value)
+    if not text.strip() or len(text) > LONGEST_NAME:
+        raise ValueError(f"{name} has {len(text.strip())} characters that show; use 1 to {LONGEST_NAME}")
+    if text.encode("utf-8", "replace").decode() != text:
+        raise ValueError(f"{name}={value!r} is no text that can be written; it holds half a character")
+    return text
 
 
 def _array(name: str, values: object, what: str, way_out: str, lists: bool = False) -> np.ndarray:

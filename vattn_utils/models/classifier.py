@@ -3,13 +3,12 @@
 from typing import Any
 
 import keras
-import numpy as np
 
-from vattn_utils.data import check_images
+from vattn_utils.models.intake import Intake
 from vattn_utils.models.layers import Configured, Tensor, Tensors
 
 
-class Classifier(Configured, keras.Model):
+class Classifier(Configured, Intake):
     """What ViT, EANet and PatchConvNet have in common.
 
     `model(images)` returns logits `(B, num_classes)`; `model(images, return_attention=True)` returns
@@ -53,29 +52,19 @@ class Classifier(Configured, keras.Model):
 
     def build(self, input_shape: tuple | None = None) -> None:
         if input_shape is not None:
-            self._check_shape(input_shape)
+            self.check_shape(input_shape)
         self.built = True
         # A symbolic call makes every weight, each under its own name, and computes nothing.
-        super().__call__(keras.KerasTensor((None, self.image_size, self.image_size, 3), dtype="float32"))
+        self(keras.KerasTensor((None, self.image_size, self.image_size, 3), dtype="float32"))
 
-    def __call__(self, images: Tensor, *args, **kwargs: Any):
-        if isinstance(images, np.ndarray):
-            check_images(images, self.image_size)
-        self._check_shape(images.shape)
-        return super().__call__(images, *args, **kwargs)
 
-    def predict(self, x: Tensor, *args, **kwargs: Any):
-        if isinstance(x, np.ndarray):
-            check_images(x, self.image_size)
-        return super().predict(x, *args, **kwargs)
-
-    def _check_shape(self, shape: tuple) -> None:
-        expected = (self.image_size, self.image_size, 3)
-        if tuple(shape[1:]) != expected:
-            raise ValueError(
-                f"images of shape {tuple(shape)} do not fit this model, which takes (batch, {expected[0]}, "
-                f"{expected[1]}, 3): colour images, 0 to 255; resize them or build it with another image_size"
-            )
+def check_classifier(model: Any, needed_for: str) -> None:
+    """Raise TypeError, with the way out, unless `model` is a `Classifier`."""
+    if not isinstance(model, Classifier):
+        raise TypeError(
+            f"{needed_for} needs a Classifier of vattn_utils.models, which returns its attention on request, "
+            f"not {type(model).__name__}; build one, or give the Classifier itself and not what stands around it"
+        )
 
 
 def attend(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible
+from vattn_utils.data.checks import check_divisible, check_whole
 from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 
 # Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
@@ -28,7 +28,7 @@ class Preprocessing(Configured, layers.Layer):
     def __init__(self, mean=CIFAR_MEAN, std=CIFAR_STD, resize_to=None, **kwargs):
         # Not autocast: 0..255 pixels, once resized, would lose their fractions in bfloat16.
         super().__init__(autocast=False, **kwargs)
-        self.remember(mean=tuple(map(float, mean)), std=tuple(map(float, std)), resize_to=resize_to)
+        self.remember(mean=mean, std=std, resize_to=resize_to)
 
     def call(self, images):
         x = ops.cast(images, "float32")
@@ -135,7 +135,7 @@ class PositionEmbedding(Configured, layers.Layer):
     def __init__(self, kind: str = "learned", grid: tuple[int, int] = (8, 8), prefix_tokens: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         check_choice("position", kind, ("learned", "sincos"))
-        self.remember(kind=kind, grid=tuple(grid), prefix_tokens=prefix_tokens)
+        self.remember(kind=kind, grid=grid, prefix_tokens=prefix_tokens)
 
     def build(self, input_shape: tuple) -> None:
         _, tokens, dim = input_shape
@@ -146,6 +146,7 @@ class PositionEmbedding(Configured, layers.Layer):
                 name="embedding",
             )
         else:  # a quarter each of sines and cosines of y and x
+            check_whole("dim, with position='sincos',", dim, 8)  # one frequency has no spacing
             check_divisible("dim", dim, "the quarters of position='sincos'", 4)
 
     def call(self, tokens):

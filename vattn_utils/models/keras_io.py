@@ -30,7 +30,7 @@ class KerasIOViT(ViT):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, pooling=pooling, **kwargs)
-        self.remember(head_units=tuple(head_units), head_dropout=head_dropout)
+        self.remember(head_units=head_units, head_dropout=head_dropout)
         self.head_drop = layers.Dropout(head_dropout, name="head_drop")
         self.head_layers = [
             layers.Dense(units, activation=GELUS[self.gelu], name=f"head_{index}")

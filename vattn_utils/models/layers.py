@@ -12,6 +12,7 @@ import keras
 from keras import layers, ops
 
 from vattn_utils.data.checks import check_choice
+from vattn_utils.models.arguments import checked
 
 Tensor = Any  # of the backend: what `keras.ops` takes and returns
 Tensors = Sequence[Any]
@@ -33,7 +34,8 @@ class Configured:
     """Remembers the constructor's arguments, for `get_config` of layers and models that take plain values only."""
 
     def remember(self, **arguments: Any) -> None:
-        """Keep `arguments` both as attributes and for `get_config`."""
+        """Keep `arguments` both as attributes and for `get_config`, once it is seen that each is possible."""
+        arguments = checked(arguments)
         self._arguments = {**getattr(self, "_arguments", {}), **arguments}
         for name, value in arguments.items():
             setattr(self, name, value)

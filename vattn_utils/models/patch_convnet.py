@@ -234,14 +234,15 @@ class PatchConvNet(Classifier):
     ) -> None:
         super().__init__(name=name, **kwargs)
         check_choice("queries", queries, ("single", "per-class"))
+        check_choice("gelu", gelu, tuple(GELUS))
         check_choice("pooling", pooling, ("attention", "mean"))
         if pooling == "mean" and queries != "single":
             raise ValueError(f"pooling='mean' has no queries, but queries={queries!r}; use queries='single'")
         self.remember(
-            num_classes=num_classes, image_size=image_size, dim=dim, depth=depth, strides=tuple(strides), block=block,
+            num_classes=num_classes, image_size=image_size, dim=dim, depth=depth, strides=strides, block=block,
             squeeze_ratio=squeeze_ratio, layer_scale=layer_scale, mlp_dim=mlp_dim, dropout=dropout,
             drop_path=drop_path, queries=queries, pooling=pooling, gelu=gelu, share_trunk=share_trunk,
-            resize_to=resize_to, mean=tuple(mean), std=tuple(std),
+            resize_to=resize_to, mean=mean, std=std,
         )  # fmt: skip
         edge, patch_size = resize_to or image_size, math.prod(strides)
         check_divisible("resize_to" if resize_to else "image_size", edge, "the stem's strides, multiplied", patch_size)

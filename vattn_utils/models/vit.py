@@ -201,7 +201,7 @@ class ViT(Classifier):
             num_classes=num_classes, image_size=image_size, patch_size=patch_size, dim=dim, depth=depth, heads=heads,
             mlp_dim=mlp_dim, head_dim=head_dim, tokenizer=tokenizer, convolutions=convolutions, position=position,
             registers=registers, pooling=pooling, dropout=dropout, attention_dropout=attention_dropout,
-            drop_path=drop_path, gelu=gelu, resize_to=resize_to, mean=tuple(mean), std=tuple(std),
+            drop_path=drop_path, gelu=gelu, resize_to=resize_to, mean=mean, std=std,
         )  # fmt: skip
         edge = resize_to or image_size
         check_divisible("resize_to" if resize_to else "image_size", edge, "patch_size", patch_size)
