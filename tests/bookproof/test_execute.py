@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from bookproof import execute, freshness, refresh
+from bookproof import execute, freshness, refresh, seal
 from bookproof.__main__ import main
 from bookproof.book import Book, ChapterError
 from bookproof.checks import hygiene
@@ -83,6 +83,7 @@ def test_refresh_puts_published_outputs_back_without_stray_metadata(book, monkey
     path = book.root / "book" / "mini.ipynb"
     refreshed = nbformat.read(path, as_version=4)
     assert hygiene.problems(book, path) == []
+    assert seal.broken(refreshed, path.name) == []
     assert [cell.get("execution_count") for cell in refreshed.cells] == [None, 1, 2, 3]
     assert refreshed.cells[2].outputs[0].text == "Profile published: n is 2\n"
     assert refreshed.cells[3].outputs[0].execution_count == 3
@@ -384,6 +385,7 @@ def test_a_chapter_that_was_executed_elsewhere_is_accepted_as_a_refreshed_one(bo
     assert hygiene.problems(book, source) == []
     assert accepted.cells[2].outputs[0].text == "Profile published: n is 2\n"
     assert freshness.reasons(accepted, book) == []
+    assert seal.broken(accepted, source.name) == []
     assert "peak_bytes" not in accepted.metadata["executed"]
 
 
@@ -399,8 +401,9 @@ def test_a_chapter_that_was_executed_elsewhere_is_accepted_as_a_refreshed_one(bo
             lambda notebook: notebook.metadata.executed.parameters.update(n=3),
             "it ran with {'n': 3",
         ),
+        (lambda notebook: notebook.cells[3].outputs[0].update(text="Profile published: n is 3\n"), "cell 4"),
     ],
-    ids=["code", "unfinished", "silent", "unknown", "stale", "parameters"],
+    ids=["code", "unfinished", "silent", "unknown", "stale", "parameters", "edited"],
 )
 def test_what_a_refresh_would_refuse_is_not_accepted(book, source, capsys, change, complaint):
     path = elsewhere(book, change)

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from bookproof import freshness, sources
+from bookproof import freshness, seal, sources
 from bookproof.__main__ import main
 
 MODULE = '''"""A layer."""
@@ -43,6 +43,7 @@ def chapter(book, *sources):
     sources = sources or ("%matplotlib inline\nfrom toy import layer", "show(layer.Layer.call)", "!ls")
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
     notebook.metadata["executed"] = {"inputs": freshness.inputs(notebook, READ, book)}
+    notebook.metadata[seal.KEY] = seal.of(notebook)
     return nbformat.reads(nbformat.writes(notebook), as_version=4)
 
 
@@ -191,4 +192,6 @@ def test_the_command_names_the_stale_chapter_and_the_way_out(book, capsys):
     notebook.cells[2].source = "!pwd"
     nbformat.write(notebook, path)
     assert main(command) == 1
-    assert capsys.readouterr().out == "mini is stale: its code changed. Run `bookproof refresh --chapter mini`\n"
+    told, *changed = capsys.readouterr().out.splitlines()
+    assert told == "mini is stale: its code changed. Run `bookproof refresh --chapter mini`"
+    assert "mini.ipynb, cell 3 (In [ ]): its code" in changed[1]

@@ -7,6 +7,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from bookproof import notebooks
 from bookproof.checks import hygiene
 from bookproof.fingerprint import MIME
+from bookproof.notebooks import IGNORE
 
 
 def figure():
@@ -33,7 +34,7 @@ def notebook():
                 outputs=[figure()],
                 metadata={"verify": {"rtol": 0.01, "reason": "drawn anew"}},
             ),
-            new_code_cell("time()", execution_count=4, metadata={"tags": ["nbval-ignore-output"]}),
+            new_code_cell("time()", execution_count=4, metadata={"tags": [IGNORE], "verify": {"reason": "time"}}),
         ],
     )
 
@@ -187,6 +188,33 @@ def test_file_that_is_no_notebook_is_refused(book, path):
 def test_a_tolerance_without_a_reason_is_refused(notebook, problems, verify):
     notebook.cells[3].metadata["verify"] = verify
     assert 'cell 4: metadata "verify"' in problems(notebook)
+
+
+@pytest.mark.parametrize("verify", [{}, {"reason": "it wobbles"}])
+def test_an_output_that_is_not_compared_says_why_in_one_of_few_words(notebook, problems, verify):
+    notebook.cells[4].metadata["verify"] = verify
+    assert "cell 5: `nbval-ignore-output` needs the metadata" in problems(notebook)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (new_output("stream", text="It has 99.30 % right."), "a percentage is not compared: 'It has 99.30 % right.'"),
+        (
+            new_output("display_data", {"text/markdown": "top-1: 0.993", "text/plain": ""}),
+            "an accuracy is not compared",
+        ),
+        (figure(), "a figure is not compared"),
+    ],
+)
+def test_a_result_is_compared_whatever_its_tag_says(notebook, problems, output, said):
+    notebook.cells[4].outputs = [output]
+    assert f"cell 5: {said}" in problems(notebook)
+
+
+def test_what_a_clock_or_a_version_says_need_not_be(notebook, problems):
+    notebook.cells[4].outputs = [new_output("stream", text="133.2 minutes, keras 3.15.1, 2026-11-28")]
+    assert problems(notebook) == ""
 
 
 def test_a_book_of_one_profile_needs_no_parameters(book, notebook, problems):

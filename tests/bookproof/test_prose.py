@@ -27,10 +27,36 @@ QUOTATION = """
         ("It trains in 20 minutes.", "a time"),
         ("A step takes 3.5 ms.", "a time"),
         ("| ours | 44.85 % |", "a percentage"),
+        ("It reaches forty per cent of them.", "a percentage"),
+        ("Forty-four percent are right.", "a percentage"),
+        ("It reaches `99.3 %` of them.", "a percentage"),
+        ("It reaches $99.3\\,\\%$ of them.", "a percentage"),
+        ("It reaches $\\mathbf{99.3}\\%$.", "a percentage"),
+        ("It reaches 99.3 **%** of them.", "a percentage"),
+        ("It reaches 99.3&#37; of them.", "a percentage"),
+        ("It reaches <b>99.3</b>\u200b % of them.", "a percentage"),
+        ("It reaches ９９％ of them.", "a percentage"),
+        ("It gains 12 percentage points.", "a percentage"),
+        ('See [the log](log.md "99.3 % right").', "a percentage"),
+        ("![99.3 % right](a.png)", "a percentage"),
+        ("```{figure} a.png\n99.3 % right\n```", "a percentage"),
+        ("```\naccuracy 44 %\n```", "a percentage"),
+        ("It has 993 of 1000 right.", "a share"),
+        ("It has 9,930 out of 10,000 right.", "a share"),
+        ("It beats the other nine times out of ten.", "a share"),
+        ("It is right in nine in ten images.", "a share"),
+        ("Its 0.993 accuracy is high.", "an accuracy"),
+        ("It is five times faster than the other.", "a factor"),
+        ("It is 1.6 times as fast.", "a factor"),
     ],
 )
 def test_a_typed_claim_is_found(text, kind):
-    assert prose.claims(f"First.\n\n{text}\n") == [(kind, text)]
+    ((found, _),) = prose.claims(f"First.\n\n{text}\n")
+    assert found == kind
+
+
+def test_a_claim_that_runs_over_two_lines_is_found_as_its_sentence():
+    assert prose.claims("It is good. It\nreaches 44\nper cent. Why?") == [("a percentage", "It reaches 44 per cent.")]
 
 
 @pytest.mark.parametrize(
@@ -39,8 +65,10 @@ def test_a_typed_claim_is_found(text, kind):
         "Patches of 4 pixels, 64 tokens, 8 heads, CIFAR-100, 50 epochs.",
         "We count top-1 and top-5 of 10,000 images.",
         "Every one of its parameters is trained; 10 classes.",
-        "`dropout=10 %` and $p = 10\\%$ and [a link](https://example.org/44%)",
-        "```\naccuracy 44 %\n```",
+        "See [a link](https://example.org/44%), https://example.org/?share=44% and <https://example.org/44%>.",
+        "Three kinds of attention, two commands, one of the two, twice as many, four times as wide, epoch 46 of 50.",
+        "`dropout=0.1`, $p = 0.1$, $2 \\cdot 16 = 32$, h, $1/64$, 3.15.1, 2026-11-28, 19 x 19 pixels.",
+        "It reached 77.9 % of ImageNet in {cite:t}`dosovitskiy2021image`.",
         QUOTATION,
     ],
 )
@@ -75,6 +103,14 @@ def notebook_of(folder, *cells):
         'figure(fig, "It reaches 44.85 %.", alt)',
         'figure(fig, caption, alt="It " + "reaches 44.85 %.")',
         '%matplotlib inline\nsay("It reaches 44.85 %.")',
+        'print("44.85 %")',
+        'display(Markdown("44.85 %"))',
+        'axes.set_title("44.85 % right")',
+        '"44.85 %"',
+        'say("44.85 %" if profile else "unknown")',
+        'say(f"{44.85} %")',
+        'say(f"{0.4485:.2%}")',
+        'top1 = 44.85\nsay(f"It reaches {top1} %.")',
     ],
 )
 def test_what_a_cell_says_is_prose_unless_it_is_computed(tmp_path, code):
@@ -83,6 +119,39 @@ def test_what_a_cell_says_is_prose_unless_it_is_computed(tmp_path, code):
     assert "bookproof.say" in problem
     computed = new_code_cell('say(f"It reaches {100 * top1:.2f} %, in {seconds} s.")\nx = "44 %"')
     assert prose.problems(notebook_of(tmp_path, computed)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'say(f"By chance it would be {1 / 64:.1%}.")',
+        'top1 = 44.85\ntop1 = model.top1\nsay(f"{top1} %")',
+        'for top1 in runs:\n    say(f"{top1} %")',
+        'axes.set_title(f"{top1:.1%} right")',
+        'open("44.85 %")',
+    ],
+)
+def test_what_is_computed_is_let_through(tmp_path, code):
+    assert prose.problems(notebook_of(tmp_path, new_code_cell(code))) == []
+
+
+def test_a_parameter_is_a_setting_and_no_result(tmp_path):
+    parameters = new_code_cell("share: int = 10\nkept = 10", metadata={"tags": ["parameters"]})
+    assert prose.problems(notebook_of(tmp_path, parameters, new_code_cell('say(f"We keep {kept} %.")'))) == []
+
+
+def test_readme_bibliography_and_configuration_are_prose_too(book):
+    for name, text in {
+        "README.md": "It reaches 44 %.\n",
+        "book/references.bib": "@misc{x, note = {It reaches 44 %.}}\n",
+        "records/README.md": "It reached 44 %.\n",
+        "_config.yml": "title: A book that is 44 % right\nbibtex_bibfiles: [book/references.bib]\n",
+        "_toc.yml": "format: jb-book\nroot: book/index\nparts:\n- caption: The best 44 %\n  chapters: []\n",
+    }.items():
+        (book.root / name).write_text(text)
+    found = [problem for path in prose.sources(book) for problem in prose.problems(path)]
+    readmes = {f"{book.root.name}/README.md", "records/README.md"}
+    assert {problem.partition(":")[0] for problem in found} == {"_config.yml", "_toc.yml", "references.bib"} | readmes
 
 
 def test_quotations_stand_in_one_table(tmp_path):

@@ -109,7 +109,9 @@ def test_it_is_the_wheel_that_is_tested_and_a_chapter_needs_none_of_the_extra(py
 
 def test_a_book_that_is_right_passes(toy, python, proof):
     assert proof("stale") == ""
-    assert proof("check") == "hygiene: nothing is wrong\nprose: nothing is wrong\nlinks: nothing is wrong\n"
+    kinds = ("hygiene", "prose", "markup", "links", "manifest")
+    assert proof("check") == "".join(f"{kind}: nothing is wrong\n" for kind in kinds)
+    assert proof("room") == "No cell asks for more room.\n"
     assert "one: the same" in proof("verify", "_build/executed/published")
     assert "nothing changed since it ran" in proof("execute")
     assert "4 passed" in run(python, "-m", "pytest", "--nbval", "-q", ".", cwd=toy)
@@ -132,6 +134,22 @@ def test_a_changed_number_and_a_changed_figure_fail(toy, python):
     assert not earlier.exists()
     kept = sorted(path.name for path in earlier.parent.iterdir())
     assert kept == [f"two-cell-3-1-{kind}.png" for kind in ("committed", "difference", "found")]
+
+
+def test_a_number_moved_within_the_tolerance_breaks_the_seal_and_a_refresh_restores_it(toy, python, proof):
+    change(toy / "one.ipynb", "2.3333", "2.3334")
+    assert "4 passed" in run(python, "-m", "pytest", "--nbval", "-q", ".", cwd=toy)
+    printed = proof("stale", code=1)
+    assert 'one.ipynb, "One", cell 3 (In [2]): its code, outputs, tags or tolerance changed' in printed
+    assert "two" not in printed
+    proof("refresh", "--chapter", "one")
+    assert proof("stale") == ""
+    assert "2.3333" in (toy / "one.ipynb").read_text()
+
+
+def test_room_is_listed_with_its_reason(toy, proof):
+    change(toy / "one.ipynb", '"metadata": {}', '"metadata": {"verify": {"atol": 0.1, "reason": "nearly tied"}}')
+    assert 'one.ipynb, "One", cell 3 (In [2]): 0.1: nearly tied' in proof("room")
 
 
 def test_a_changed_module_makes_its_chapters_stale_and_is_executed_again(toy, proof):

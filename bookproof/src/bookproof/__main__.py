@@ -7,9 +7,9 @@ from pathlib import Path
 
 import nbformat
 
-from bookproof import address, contract, freshness, refresh, verify
+from bookproof import address, contract, freshness, manifest, refresh, seal, verify
 from bookproof.book import CONFIG, Book
-from bookproof.checks import hygiene, links, pages, prose
+from bookproof.checks import hygiene, links, markup, pages, prose
 from bookproof.config import BookError, ConfigError
 from bookproof.execute import execute_chapter
 from bookproof.kernel import python_path
@@ -50,35 +50,57 @@ def verified(book: Book, options: argparse.Namespace) -> int:
 
 
 def stale(book: Book, options: argparse.Namespace) -> int:
-    """say which committed chapters no longer follow from what is here, and why; silent if all do"""
-    found = {name: freshness.reasons(nbformat.read(path, as_version=4), book) for name, path in book.chapters().items()}
-    for name, why in found.items():
+    """say which committed chapters do not follow from what is here, or are not as executed, and why; silent if none"""
+    failed = False
+    for name, path in book.chapters().items():
+        notebook = nbformat.read(path, as_version=4)
+        why, changed = freshness.reasons(notebook, book), seal.broken(notebook, path.name)
         if why:
             print(f"{name} is stale: {'; '.join(why)}. Run `bookproof refresh --chapter {name}`")
-    return int(any(found.values()))
+        if changed:
+            print(f"{name} is not as its execution left it:", *changed, sep="\n  ")
+            print(f"  Undo the change, or run `bookproof refresh --chapter {name}`")
+        failed |= bool(why or changed)
+    return int(failed)
+
+
+def room(book: Book, options: argparse.Namespace) -> int:
+    """list the cells that are compared with more room than others, or not at all, and why"""
+    print(*verify.room(book) or ["No cell asks for more room."], sep="\n")
+    return 0
 
 
 def check(book: Book, options: argparse.Namespace) -> int:
-    """look at what is committed (hygiene, prose, links) and at what was built (pages), without executing anything"""
+    """look at what is committed, and with --only pages at what was built, without executing anything"""
     for path in options.files:
         if not path.is_file():
             raise BookError(f"{path} is no file; name pages of the book, or none to check all")
-    files = [path.resolve() for path in options.files] or book.pages()
+    named = [path.resolve() for path in options.files]
+    files = named or book.pages()
     notebooks = [path for path in files if path.suffix == ".ipynb"]
-    links_of = files if options.files else links.sources(book)
+    links_of = named or links.sources(book)
+    read = named or prose.sources(book)
     asked = {
         "hygiene": lambda: [problem for path in notebooks for problem in hygiene.problems(book, path)],
-        "prose": lambda: [problem for path in files for problem in prose.problems(path)],
+        "prose": lambda: [problem for path in read for problem in prose.problems(path)],
+        "markup": lambda: [problem for path in files for problem in markup.problems(book, path)],
         "links": lambda: links.dead_links(links_of) if options.external else links.broken(links_of),
+        "manifest": lambda: manifest.problems(book),
         "pages": lambda: pages.problems(book),
     }
-    names = options.only or (["links"] if options.external else ["hygiene", "prose", "links"])
+    names = options.only or (["links"] if options.external else [name for name in asked if name != "pages"])
     failed = False
     for name in names:
         found = asked[name]()
         print(*found or [f"{name}: nothing is wrong"], sep="\n")
         failed |= bool(found)
     return int(failed)
+
+
+def sealed(book: Book, options: argparse.Namespace) -> int:
+    """write the digests of the files that nobody edits here, after one was replaced on purpose"""
+    print(f"{manifest.FILE}: {manifest.write(book)} files")
+    return 0
 
 
 def lay_out(book: Book, options: argparse.Namespace) -> int:
@@ -108,7 +130,9 @@ COMMANDS: dict[str, Command] = {
     "accept": accept,
     "verify": verified,
     "stale": stale,
+    "room": room,
     "check": check,
+    "manifest": sealed,
     "lay-out": lay_out,
     "address": addressed,
 }
@@ -135,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "verify":
             sub.add_argument("folder", metavar="DIR", type=Path, help="where the executed chapters are")
         if name == "check":
-            kinds = ("hygiene", "prose", "links", "pages")
+            kinds = ("hygiene", "prose", "markup", "links", "manifest", "pages")
             sub.add_argument("--only", action="append", choices=kinds, help="one check (repeatable); all but pages")
             sub.add_argument("--external", action="store_true", help="ask the links to other hosts whether they answer")
             sub.add_argument("files", metavar="FILE", nargs="*", type=Path, help="pages; all of the book without them")

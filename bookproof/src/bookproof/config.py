@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "parameters": ("a path", lambda value: _text(value)),
     "packages": ("a table of folders by package", lambda value: _table(value)),
     "data": ("a list of folders", lambda value: _texts(value)),
+    "sealed": ("a list of files and folders", lambda value: _texts(value)),
     "copied": ("a table of folders by environment variable", lambda value: _table(value)),
     "environment": ("a table of texts by environment variable", lambda value: _table(value)),
     "data-hook": ("a function, as 'module:function'", lambda value: _hook(value)),
@@ -52,6 +53,7 @@ class Settings:
     parameters: the table of all chapters' parameters in all profiles, a TOML file.
     packages: {name: folder} of the packages of the book's own, whose sources its outputs follow from.
     data: folders whose files the outputs follow from, as far as a chapter reads them.
+    sealed: files and folders that nobody edits here, whose digests stand in a manifest.
     copied: {variable: folder}: any profile but the first sees a copy of the folder, where the variable says.
     environment: {variable: value} of every kernel.
     data_hook: returns (profile, sentences): in which the outputs can be verified with the data at hand, why.
@@ -64,6 +66,7 @@ class Settings:
     parameters: str = "parameters.toml"
     packages: dict[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
     copied: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     data_hook: str = ""
@@ -110,6 +113,9 @@ def check_folders(table: dict[str, Any], root: Path) -> None:
     for key, folder in [*named, *(("data", folder) for folder in table.get("data", ()))]:
         if not (root / folder).is_dir():
             raise ConfigError(f"{FILE}: {TABLE} {key} names the folder {folder!r}, which does not exist")
+    for name in table.get("sealed", ()):
+        if not (root / name).exists():
+            raise ConfigError(f"{FILE}: {TABLE} sealed names {name!r}, which does not exist")
 
 
 def hook(key: str, target: str) -> Any:

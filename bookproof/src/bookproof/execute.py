@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from bookproof import config, contract, freshness, kernel
+from bookproof import config, contract, freshness, kernel, seal
 from bookproof.book import Book, ChapterError
 from bookproof.kernel import Limits, Watchdog
 from bookproof.notebooks import KERNEL, Node
@@ -142,15 +142,18 @@ def noted(book: Book, source: Node, target: Path) -> Execution | None:
     found = executed.metadata.get("executed", {})
     if not Execution.__dataclass_fields__.keys() <= found.keys() or freshness.reasons(executed, book):
         return None
+    if seal.broken(executed, target.name):
+        return None
     if freshness.inputs(source, (), book)["code"] != found["inputs"]["code"]:
         return None
     return Execution(**{key: plain(found[key]) for key in Execution.__dataclass_fields__})
 
 
 def note(target: Path, execution: dict[str, Any]) -> None:
-    """Write into the metadata of the executed notebook `target` what it follows from and with what it ran."""
+    """Write into the metadata of the executed notebook `target` what it follows from and with what it ran; seal it."""
     executed = nbformat.read(target, as_version=4)
     executed.metadata["executed"] = nbformat.from_dict(execution)
+    executed.metadata[seal.KEY] = seal.of(executed)
     partial = target.with_name(f"{target.stem}.running.ipynb")
     nbformat.write(executed, partial)
     partial.replace(target)

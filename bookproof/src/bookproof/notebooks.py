@@ -13,6 +13,7 @@ TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 INJECTED = "injected-parameters"  # papermill's tag of the cell in which it passes parameters
 PARAMETERS = "parameters"
 IGNORE = "nbval-ignore-output"
+CANNOT_REPEAT = ("time", "versions", "ids")  # why an output may be left out of the comparison, as its cell must say
 DEPENDS_ON_DATA = "depends-on-data"
 
 

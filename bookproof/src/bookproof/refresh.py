@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from bookproof import contract, freshness
+from bookproof import contract, freshness, seal
 from bookproof.book import CONFIG, TOC, Book, ChapterError
 from bookproof.execute import execute_chapter, plain, say
 from bookproof.notebooks import INJECTED, KERNEL, PARAMETERS, Node, code_cells, outputs, own_cells, printed, tags
@@ -53,7 +53,7 @@ def accept(book: Book, path: Path) -> None:
 
 
 def put_back(book: Book, name: str, executed: Node) -> None:
-    """Write the outputs of an executed chapter, and what they follow from, into its source."""
+    """Write the outputs of an executed chapter, and what they follow from, into its source, and seal it."""
     source = book.chapter(name)
     check_publishable(book, name, executed)
     try:
@@ -63,6 +63,7 @@ def put_back(book: Book, name: str, executed: Node) -> None:
     found = plain(executed.metadata["executed"])
     noted = {key: found[key] for key in found if key not in ("parameters", "peak_bytes")}
     notebook.metadata["executed"] = nbformat.from_dict({**noted, "seconds": round(found["seconds"])})
+    notebook.metadata[seal.KEY] = seal.of(notebook)
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if text == source.read_text(encoding="utf-8"):
         say(f"{name}: the committed outputs are the same already")
@@ -103,6 +104,9 @@ def check_publishable(book: Book, name: str, executed: Node) -> None:
     stale = freshness.reasons(executed, book)
     if stale:
         raise ChapterError(f"{name}: it does not follow from what is here: {'; '.join(stale)}; execute it again")
+    changed = seal.broken(executed, name)
+    if changed:
+        raise ChapterError(f"{name}: not as its execution left it: {'; '.join(changed)}; execute it again")
 
 
 def with_outputs(source: Node, executed: Node) -> Node:

@@ -63,6 +63,22 @@ def complaint(book: Book, cell: Node, found: list[Node], profile: str, chapter: 
     return f"the output is not the committed one\n{shown}{rest}{seen}\n  If the new one is right, {way_out}"
 
 
+def room(book: Book) -> list[str]:
+    """Every cell of the book that is compared with more room than others, or not at all: where, how much, and why."""
+    found = []
+    for path in book.chapters().values():
+        notebook = nbformat.read(path, as_version=4)
+        for position, cell in code_cells(notebook):
+            given = cell.metadata.get("verify", {})
+            units = {"atol": "{:g}", "rtol": "{:g} of the size"}
+            told = " plus ".join(unit.format(given[key]) for key, unit in units.items() if given.get(key))
+            if IGNORE in tags(cell):
+                told = "not compared"
+            if told:
+                found.append(f"{place(notebook, position, path.name)}: {told}: {given.get('reason', 'no reason')}")
+    return found
+
+
 def profile_of(book: Book, executed: Node) -> str:
     """The profile that an executed chapter says it ran in. Raises ChapterError if it says none."""
     line = book.settings.profile_line

@@ -11,14 +11,15 @@ from typing import Any
 
 import nbformat
 
-from bookproof import address, contract
+from bookproof import address, contract, seal
 from bookproof.book import Book
-from bookproof.notebooks import IGNORE, KERNEL, Node, code_cells, images, outputs, tags
+from bookproof.checks import prose
+from bookproof.notebooks import CANNOT_REPEAT, IGNORE, KERNEL, Node, code_cells, images, outputs, tags
 from bookproof.outputs import FINGERPRINT_SUFFIX, tolerance_of
 from bookproof.refresh import CELL_METADATA, IMAGE_METADATA
 
 MAX_BYTES = 2_000_000
-NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed"}
+NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed", seal.KEY}
 REFRESH = "run `bookproof refresh`"
 
 # What would take an output away from the comparison, or from the page, without saying that it cannot repeat.
@@ -124,6 +125,22 @@ def every_tolerance_has_a_reason(book: Book, notebook: Node) -> Iterator[str]:
             yield f"cell {number}: {error}"
 
 
+def what_is_not_compared_says_why_and_is_no_result(book: Book, notebook: Node) -> Iterator[str]:
+    for number, cell in code_cells(notebook):
+        if IGNORE not in tags(cell):
+            continue
+        if cell.metadata.get("verify", {}).get("reason") not in CANNOT_REPEAT:
+            reasons = ", ".join(CANNOT_REPEAT)
+            yield (
+                f"cell {number}: `{IGNORE}` needs the metadata "
+                f'{{"verify": {{"reason": ONE OF {reasons}}}}}; for any other output take the tag away'
+            )
+        if any(images(output) for output in cell.outputs):
+            yield f"cell {number}: a figure is not compared; take the tag `{IGNORE}` away"
+        for kind, line in prose.results("\n".join(texts(cell.outputs))):
+            yield f"cell {number}: {kind} is not compared: {line!r}; take the tag `{IGNORE}` away"
+
+
 CHECKS: tuple[Callable[[Book, Node], Iterator[str]], ...] = (
     parameters_are_declared_first,
     kernel_is_python3,
@@ -136,6 +153,7 @@ CHECKS: tuple[Callable[[Book, Node], Iterator[str]], ...] = (
     figures_have_fingerprint_and_alt_text,
     installs_from_the_books_address,
     every_tolerance_has_a_reason,
+    what_is_not_compared_says_why_and_is_no_result,
 )
 
 

@@ -1,47 +1,96 @@
 """Numbers that claim a result must be computed: none may be typed into prose.
 
-Prose is what stands in Markdown cells and pages, and what code cells hand to `say` and `figure` as it stands there.
-A claim is a number with a per cent sign, beside "top-1" or "top-5", of parameters, or of time. What others published is
-quoted: in one table a chapter, under a heading cell with the word "quoted", a link to the source in every row.
+Prose is what stands in Markdown cells and pages (their mathematics, inline code, listings, captions and HTML included),
+in the README, the bibliography and the titles of the configuration, and what code cells show as it stands there: by
+`say`, `figure`, `print`, a plot's labels, or as the last line of a cell. A number typed into a cell and put into braces
+is typed all the same. A claim is a percentage, a share ("993 of 1000", "nine times out of ten"), an accuracy, how many
+times faster something is, a number of parameters, or of time. "Three kinds" and "two commands" claim nothing.
+
+What others published is quoted with its source: in one table a chapter, under a heading cell with the word "quoted", a
+link in every row; or in a line of prose that cites it, with the role `{cite}`.
 """
 
-import ast
+import html
 import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from bookproof.book import ChapterError
-from bookproof.notebooks import code_cells
-from bookproof.sources import syntax_tree
+from bookproof.book import CONFIG, TOC, Book, ChapterError, read_yaml
+from bookproof.checks.spoken import spoken, typed
+from bookproof.notebooks import PARAMETERS, code_cells, tags
 
-SPEAKING = ("say", "figure")  # functions of `bookproof` whose text arguments are prose
-
-NUMBER = r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?"
+NUMBER = r"(?<![\w.,-])\d+(?:,\d{3})*(?:\.\d+)?"
+_WORD = (
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
+    "nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand"
+)
+WORDS = rf"\b(?:{_WORD})(?:[- ](?:and )?(?:{_WORD}))*"
+ANY = rf"(?:{NUMBER}|{WORDS})"
+SCORE = r"\b(?:top-[15]|accura\w+|AUC|correlat\w+)\b"
+DECIMAL = r"(?<![\w.,-])0?\.\d"
+BETTER = r"(?:faster|slower|quicker|cheaper|better|worse)\b"
+SHARES = rf"{NUMBER} (?:out )?of (?:the )?{NUMBER}|{WORDS} (?:times )?(?:out of|in) (?:{WORDS}|{NUMBER})\b"
+# What says how good something is: no such number may escape comparison either.
+RESULTS = {
+    "a percentage": re.compile(rf"{ANY}\s*(?:%|per ?cent\b)|{NUMBER} (?:percentage )?points?\b", re.IGNORECASE),
+    "an accuracy": re.compile(rf"{SCORE}[^.;|…]{{0,20}}{DECIMAL}|{DECIMAL}\d*[^.;|…\d]{{0,20}}{SCORE}"),
+    "a share": re.compile(rf"(?<!\bepoch )(?:{SHARES})", re.IGNORECASE),
+    "a factor": re.compile(rf"{ANY}\s*(?:times|[x×]) (?:as good|{BETTER})|\d\.\d+ times\b", re.IGNORECASE),
+}
 CLAIMS = {
-    "a percentage": re.compile(rf"{NUMBER}\s*(?:%|per ?cent\b)"),
-    "an accuracy": re.compile(r"\btop-[15]\b[^.;|…]{0,20}\b0?\.\d|\b0?\.\d[^.;|…]{0,20}\btop-[15]\b"),
+    **RESULTS,
     "a number of parameters": re.compile(rf"{NUMBER}\s*(?:k|M|million|thousand)?\s*(?:trainable )?parameters\b"),
     "a time": re.compile(rf"{NUMBER}\s*(?:ms|s|seconds?|min|minutes?|h|hours?)\b"),
 }
 CODE = r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$"  # and formulas
-NOT_PROSE = re.compile(rf"(?s){CODE}|(?<=\])\([^)\s]*\)|https?://\S+")
+ADDRESS = re.compile(r"(?<=\])\([^)\s]*(?=[)\s])|https?://[^\s)>]+|<[a-zA-Z/!][^<>]*>")
+# What stands between a number and its unit on the page, and is not seen there.
+MARKUP = re.compile(r"\\(?:[a-zA-Z]+|(?=%)|[,;:! ])|[*`$~{}]|(?<!\w)_|_(?!\w)")
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^a-z\d])")
 LINK = re.compile(r"\]\(https?://")
+CITED = re.compile(r"\{cite(?::\w+)?\}`")
 QUOTED = re.compile(r"\bquoted\b", re.IGNORECASE)
 
 
 def claims(text: str) -> list[tuple[str, str]]:
-    """The claims in a piece of Markdown that are not quoted, each as (kind, the line it stands in)."""
+    """The claims in a piece of Markdown that are not quoted, each as (kind, the sentence or the row it stands in)."""
     found: list[tuple[str, str]] = []
     quoting = row = False
-    blanked = NOT_PROSE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    for line, prose in zip(text.split("\n"), blanked.split("\n"), strict=True):
-        heading, row = not row, line.lstrip().startswith("|")
+    for line in sentences(text):
+        heading, row = not row, line.startswith("|")
         quoting = row and bool(QUOTED.search(line) if heading else quoting)
-        if quoting and LINK.search(line):
+        if (quoting and LINK.search(line)) or CITED.search(line):
             continue
-        found += [(kind, line.strip()) for kind, pattern in CLAIMS.items() if pattern.search(prose)][:1]
+        prose = read(line)
+        found += [(kind, line) for kind, pattern in CLAIMS.items() if pattern.search(prose)][:1]
     return found
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of a piece of Markdown, whichever lines they run over, and the rows of its tables; a blank line is
+    one too, which ends a table."""
+    for is_row, lines in groupby(text.split("\n"), lambda line: line.lstrip().startswith("|") or not line.strip()):
+        stripped = [line.strip() for line in lines]
+        yield from stripped if is_row else SENTENCE.split(" ".join(stripped))
+
+
+def results(text: str) -> list[tuple[str, str]]:
+    """What in an output says how good something is, each as (kind, the line it stands in)."""
+    return [
+        (kind, line.strip()) for line in text.split("\n") for kind, pattern in RESULTS.items() if pattern.search(line)
+    ]
+
+
+def read(text: str) -> str:
+    """A piece of Markdown as it is read on the page: without addresses, markup, and signs not seen."""
+    plain = unicodedata.normalize("NFKC", html.unescape(ADDRESS.sub("", text)))
+    plain = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
+    return MARKUP.sub("", plain)
 
 
 def quotation_tables(text: str) -> int:
@@ -52,49 +101,50 @@ def quotation_tables(text: str) -> int:
     return sum(bool(QUOTED.search(line)) for line in headers)
 
 
-def spoken(source: str, number: int) -> list[str]:
-    """The texts that code cell `number` hands to `say` and `figure`: of f-strings the parts that are not computed.
+def pieces(path: Path) -> list[tuple[str, str]]:
+    """The prose of a file, a piece each with its place in words. Raises ChapterError for a cell that is not Python."""
+    if path.name in (CONFIG, TOC):
+        return [(path.name, text) for text in texts(read_yaml(path))]
+    if path.suffix != ".ipynb":
+        name = path.name if path.stem != "README" else f"{path.parent.name}/{path.name}"
+        return [(name, path.read_text(encoding="utf-8"))]
+    notebook = nbformat.read(path, as_version=4)
+    markdown = [(n, cell.source) for n, cell in enumerate(notebook.cells, 1) if cell.cell_type == "markdown"]
+    code = code_cells(notebook)
+    constants = typed([(n, cell.source) for n, cell in code if PARAMETERS not in tags(cell)])
+    said = [(n, text) for n, cell in code for text in spoken(cell.source, n, constants)]
+    return [(f"{path.name}, cell {n}", text) for n, text in sorted(markdown + said)]
 
-    Raises ChapterError for what is not Python.
-    """
-    texts: list[str] = []
-    for node in ast.walk(syntax_tree([(number, source)])):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in SPEAKING:
-            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-                texts += [_uncomputed(argument)]
-    return texts
 
-
-def _uncomputed(node: ast.AST) -> str:
-    """The literal text in an expression, with a gap where something is computed."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else " … "
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_uncomputed(part) for part in node.values)
-    if isinstance(node, ast.BinOp):
-        return _uncomputed(node.left) + _uncomputed(node.right)
-    return " … "
+def texts(value: Any) -> Iterator[str]:
+    """Every text in what YAML holds, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts(inner)
 
 
 def problems(path: Path) -> list[str]:
-    """Every unquoted claim in a notebook or a Markdown page, a sentence each, with the way out."""
-    if path.suffix == ".md":
-        pieces = [(path.name, path.read_text(encoding="utf-8"))]
-    else:
-        notebook = nbformat.read(path, as_version=4)
-        markdown = [(n, cell.source) for n, cell in enumerate(notebook.cells, 1) if cell.cell_type == "markdown"]
-        try:
-            said = [(n, text) for n, cell in code_cells(notebook) for text in spoken(cell.source, n)]
-        except ChapterError as error:
-            return [f"{path.name}, {error}"]
-        pieces = [(f"{path.name}, cell {n}", text) for n, text in sorted(markdown + said)]
+    """Every unquoted claim in a notebook, a page or another file of prose, a sentence each, with the way out."""
+    try:
+        said = pieces(path)
+    except ChapterError as error:
+        return [f"{path.name}, {error}"]
     found = [
         f"{where}: {kind} is typed into prose: {line!r}; compute it in a code cell and show it with bookproof.say, "
         "or quote its source in the chapter's table of quotations"
-        for where, text in pieces
+        for where, text in said
         for kind, line in claims(text)
     ]
-    tables = sum(quotation_tables(text) for _, text in pieces)
+    tables = sum(quotation_tables(text) for _, text in said)
     if tables > 1:
         found.append(f"{path.name}: {tables} tables of quotations; join them, so that all of them stand in one place")
     return found
+
+
+def sources(book: Book) -> list[Path]:
+    """All files of the book that hold prose: its pages, READMEs, bibliographies, configuration and contents."""
+    named: Iterable[str] = ("README.md", CONFIG, TOC, *(book.config().get("bibtex_bibfiles") or ()))
+    notes = [f"{folder}/README.md" for folder in book.settings.data]
+    return [*book.pages(), *(path for name in (*named, *notes) if (path := book.root / name).is_file())]
