@@ -13,8 +13,8 @@ class FaultyServer(ThreadingHTTPServer):
     """Serves `files`, a dictionary of paths and bytes, and fails as `faults[path]` says.
 
     A fault is "broken" (half of the body, then the connection closes), "stalled" (half, then silence until the server
-    closes), "dripping" (a byte now and then) or "endless" (zeros, of an unknown number). `requests` is the list of
-    the paths that were asked for.
+    closes), "dripping" (a byte now and then), "dripping header" (the same before the body) or "endless" (zeros, of an
+    unknown number). `requests` is the list of the paths that were asked for.
     """
 
     daemon_threads = True
@@ -51,17 +51,23 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error(404)
         body, fault = server.files[self.path], server.faults.get(self.path)
         self.send_response(200)
+        if fault == "dripping header":
+            self.flush_headers()
+            self._drip(b"X")
         if fault != "endless":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if fault in ("dripping", "endless"):
-            while not server.closing.wait(0.02):
-                self.wfile.write(b"0" if fault == "dripping" else bytes(10_000))
+            self._drip(b"0" if fault == "dripping" else bytes(10_000))
         else:
             self.wfile.write(body[: len(body) // 2] if fault else body)
             if fault == "stalled":
                 server.closing.wait(30)
         return None
+
+    def _drip(self, content):
+        while not self.server.closing.wait(0.02):
+            self.wfile.write(content)
 
 
 def miniature(num_classes, seed=0):

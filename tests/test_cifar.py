@@ -17,7 +17,7 @@ from faulty_server import FaultyServer, archive, binary_archive, miniature, plan
 from PIL import Image
 
 from vattn_utils import data
-from vattn_utils.data import cifar, fetch
+from vattn_utils.data import archives, cifar, fetch
 from vattn_utils.data.dataset import split_digest
 
 
@@ -251,8 +251,8 @@ def test_a_link_in_an_archive_is_not_followed(monkeypatch, server, arrays, tmp_p
 def test_an_archive_that_swells_is_left_unread(monkeypatch, server, arrays):
     server.files["/a"] = binary_archive(arrays)
     sources(monkeypatch, server, "a")
-    monkeypatch.setattr(cifar, "LARGEST_MEMBER", 1000)
-    with pytest.raises(data.DataUnavailable, match="no file of CIFAR has that many"):
+    monkeypatch.setattr(archives, "MOST_BYTES", 1000)
+    with pytest.raises(data.DataUnavailable, match="more than 1,000 bytes when unpacked|unpacks to"):
         data.load("cifar10")
 
 

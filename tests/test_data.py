@@ -218,7 +218,7 @@ def test_take_is_the_first_images_with_a_digest_of_their_own(dataset):
     assert taken.digest != dataset.digest
     assert taken.digest == dataset.take(12).digest
     assert dataset.take(20).digest == dataset.digest
-    with pytest.raises(ValueError, match="there are 1 to 20"):
+    with pytest.raises(ValueError, match="n=21 is not possible; use 1 to 20"):
         dataset.take(21)
 
 

@@ -54,7 +54,8 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     Raises:
         UnknownDataset: for another name.
         WrongLayout, DamagedData: if a file that was found is not the data set; no other place is tried then.
-        DataUnavailable: if there is no file, and no server gave one.
+        DataUnavailable: if there is no file, and no server gave one; or if `root` or `$VATTN_DATA` may not be read.
+        ValueError: if `$VATTN_DATA` or `$VATTN_CACHE` is a relative path.
     """
     _check_name(name)
     return shapes.load(name) if name in shapes.NUM_CLASSES else cifar.load(name, root)
@@ -63,12 +64,13 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
 def at_hand(name: str, root: str | Path | None = None) -> Path | None:
     """The file that `load(name, root)` would take the data set from, or None if it would ask the network.
 
-    The file is not opened. Shapes are always at hand: theirs is the module that draws them. Raises UnknownDataset.
+    The file is not opened. Shapes are always at hand: theirs is the module that draws them. Raises as
+    `load` does where a name or a folder cannot be.
     """
     _check_name(name)
     if name in shapes.NUM_CLASSES:
         return Path(shapes.__file__)
-    return next((path for _, path in cifar.places(name, root) if path and path.exists()), None)
+    return cifar.find(name, root)[0]
 
 
 def _check_name(name: str) -> None:

@@ -9,17 +9,15 @@ import dataclasses
 import functools
 import importlib.util
 import io
+import os
 import pickle
-import tarfile
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from vattn_utils.data.archives import MOST_BYTES, read_npz, read_tar
 from vattn_utils.data.dataset import (
     KEYS,
     DamagedData,
@@ -30,7 +28,7 @@ from vattn_utils.data.dataset import (
     split_digest,
 )
 from vattn_utils.data.fetch import fetch
-from vattn_utils.data.files import cache, folder, write_atomically
+from vattn_utils.data.files import cache, folder, is_there, write_atomically
 
 # What is known of CIFAR: class names in the order of the labels, and each split's digest (see `split_digest`).
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -54,7 +52,6 @@ DIGESTS = {
         "test": "a6a97df7b61bc7420bc44268696e8963d33129bc050978f2a63d8fe3420989fa",
     },
 }
-LARGEST_MEMBER = 2**28  # bytes; the largest file in an archive, CIFAR-100's training batch, has 0.6 of that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,37 +97,29 @@ SOURCES = {
 }
 
 
-def places(name: str, root: str | Path | None = None) -> Iterator[tuple[str, Path | None]]:
-    """Yield each place that is searched and the file that would be there, None where the place is not set."""
-    given = Path(root).expanduser() if root else None
-    for place, where in (("root", given), ("VATTN_DATA", folder("VATTN_DATA")), ("cache", cache())):
-        yield place, where / f"{name}.npz" if where else None
+def find(name: str, root: str | Path | None = None) -> tuple[Path | None, list[str]]:
+    """The file that the data set is read from, None if there is none here; and what was found in the places before.
+
+    Raises DataUnavailable if a folder that was named, root or VATTN_DATA, may not be looked into.
+    """
+    tried: list[str] = []
+    for place, where in (("root", root), ("VATTN_DATA", folder("VATTN_DATA")), ("cache", cache())):
+        path = Path(os.path.expanduser(where), f"{name}.npz") if where else None
+        try:
+            if path and is_there(path):
+                return path, tried
+            tried.append(f"{place}: no {path}" if path else f"{place}: not set")
+        except PermissionError as error:
+            tried.append(f"{place}: {where} may not be looked into")
+            if place != "cache":
+                raise DataUnavailable(f"{tried[-1]}; make it readable or name another folder") from error
+    return None, tried
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
     """The data set "cifar10" or "cifar100"; see `vattn_utils.data.load`."""
-    tried = []
-    for place, path in places(name, root):
-        if path and path.exists():
-            return _dataset(name, _read_npz(path), path)
-        tried.append(f"{place}: no {path}" if path else f"{place}: not set")
-    return _download(name, tried)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The four arrays of an npz file, whatever they are."""
-    try:
-        with zipfile.ZipFile(path) as file:  # np.load would take any pickle or .npy for an answer
-            missing = [key for key in KEYS if f"{key}.npy" not in file.namelist()]
-            if missing:
-                there = ", ".join(sorted(member.removesuffix(".npy") for member in file.namelist()))
-                raise WrongLayout(f"{path} has no {', '.join(missing)}, but {there}; it needs {', '.join(KEYS)}")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedData(
-            f"{path} cannot be read as an npz file: {error}; delete it or put a whole copy there"
-        ) from error
+    path, tried = find(name, root)
+    return _dataset(name, read_npz(path, KEYS), path) if path else _download(name, tried)
 
 
 def _dataset(name: str, arrays: dict[str, np.ndarray], source: str | Path) -> Dataset:
@@ -164,6 +153,8 @@ def _dataset(name: str, arrays: dict[str, np.ndarray], source: str | Path) -> Da
 def _download(name: str, tried: list[str]) -> Dataset:
     """The data set from the first source that gives the right images, and into the cache with it."""
     kept = cache()
+    if kept is None:
+        raise DataUnavailable(f"{name} is not on this machine and there is no home to keep it in; set VATTN_CACHE")
     try:
         kept.mkdir(parents=True, exist_ok=True)
         # A folder of our own: two processes at once do not meet until each replaces the finished file.
@@ -208,19 +199,9 @@ def _fetched(source: Source, name: str, own: str) -> dict[str, np.ndarray]:
 # Reading: each reader yields (split, images, labels)
 
 
-def _members(path):
-    """Yield the path and the bytes of each file in an archive. Links and devices are no files; paths are only read."""
-    with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
-            if member.isfile():
-                if member.size > LARGEST_MEMBER:
-                    raise DamagedData(f"{member.name} has {member.size} bytes; no file of CIFAR has that many")
-                yield PurePosixPath(member.name), archive.extractfile(member).read()
-
-
 def _batches(path):
     """Yield the split and the bytes of each of the original batches, which have the same names in both data sets."""
-    for member, content in _members(path):
+    for member, content in read_tar(path):
         if member.stem in ("train", "test"):
             yield member.stem, content
         elif member.stem.startswith("data_batch_") or member.stem == "test_batch":
@@ -245,6 +226,9 @@ def _read_parquet(paths, num_classes):
     import pyarrow.parquet
 
     for split, path in zip(("train", "test"), paths, strict=True):
+        rows = pyarrow.parquet.read_metadata(path)
+        if (size := sum(rows.row_group(index).total_byte_size for index in range(rows.num_row_groups))) > MOST_BYTES:
+            raise DamagedData(f"it has {size:,} bytes when unpacked; a data set has at most {MOST_BYTES:,}")
         table = pyarrow.parquet.read_table(path)
         labels = table["fine_label" if "fine_label" in table.column_names else "label"]
         images = [_decode(image["bytes"]) for image in table["img"].to_pylist()]

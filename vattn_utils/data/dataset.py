@@ -5,6 +5,8 @@ import hashlib
 
 import numpy as np
 
+from vattn_utils.data.checks import check_number, check_whole
+
 Pair = tuple[np.ndarray, np.ndarray]  # images and their labels
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MASKS = ("masks_train", "masks_test")
@@ -84,7 +86,11 @@ class Dataset:
         Raises ValueError if nothing would be left on one side.
         """
         total = len(self.x_train)
-        count = round(validation * total) if isinstance(validation, float) else validation
+        seed = check_whole("seed", seed, 0)
+        if isinstance(validation, float | np.floating):
+            count = round(check_number("validation", validation) * total)
+        else:
+            count = check_whole("validation", validation, 1, total - 1)
         if not 0 < count < total:
             raise ValueError(
                 f"validation={validation} holds out {count} of {total} training images; "
@@ -100,8 +106,7 @@ class Dataset:
 
         Its digest is its own. Raises ValueError if there are fewer training images.
         """
-        if not 0 < n <= len(self.x_train):
-            raise ValueError(f"n={n} images cannot be taken; there are 1 to {len(self.x_train)} for training")
+        n = check_whole("n", n, 1, len(self.x_train))
         parts: dict = {key: None if getattr(self, key) is None else getattr(self, key)[:n] for key in (*KEYS, *MASKS)}
         train, test = (
             split_digest(parts[f"x_{split}"], parts[f"y_{split}"], parts[f"masks_{split}"])[1]

@@ -7,14 +7,35 @@ from pathlib import Path
 
 
 def folder(variable: str) -> Path | None:
-    """The folder that the environment variable names, `~` expanded, or None if it is not set or empty."""
+    """The folder that the environment variable names, `~` expanded, or None if it is not set or empty.
+
+    Raises ValueError for a relative path, which would be another folder wherever a command or a chapter starts.
+    """
     named = os.environ.get(variable)
+    if named and not os.path.isabs(os.path.expanduser(named)):
+        raise ValueError(f"{variable}={named!r} is no whole path; set it to one, such as {str(Path.cwd() / named)!r}")
     return Path(named).expanduser() if named else None
 
 
-def cache() -> Path:
-    """Where what was downloaded is kept: `$VATTN_CACHE`, else `~/.cache/vattn`. It may not exist yet."""
-    return folder("VATTN_CACHE") or Path.home() / ".cache" / "vattn"
+def cache() -> Path | None:
+    """Where what was downloaded is kept: `$VATTN_CACHE`, else `~/.cache/vattn`. It may not exist yet.
+
+    None for a user without a home. Raises ValueError if the variable holds a relative path.
+    """
+    named = folder("VATTN_CACHE")
+    home = os.path.expanduser("~")
+    return named or (Path(home, ".cache", "vattn") if os.path.isabs(home) else None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`. Raises PermissionError where that may not be known."""
+    try:
+        path.stat()
+    except PermissionError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], object]) -> None:

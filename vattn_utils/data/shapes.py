@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vattn_utils.data.checks import check_choice
+from vattn_utils.data.checks import check_choice, check_whole
 from vattn_utils.data.dataset import DamagedData, Dataset, join_digests, split_digest
 
 SIZE, SEED = 32, 0
@@ -121,11 +121,11 @@ def draw(
     if num_classes not in CLASS_NAMES:
         raise ValueError(f"num_classes={num_classes} is not one of 10 (shapes) and 100 (shapes with marks)")
     check_choice("show", show, ("all", "scene", "target"))
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed={seed} is not from 0 to 2**64 - 1")
-    indices = np.asarray(indices, dtype=np.int64)
-    if indices.ndim != 1 or (indices < 0).any():
+    seed = check_whole("seed", seed, 0, 2**64 - 1)
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu") or (indices < 0).any():
         raise ValueError(f"indices of shape {indices.shape} are not a list of integers from 0; use np.arange")
+    indices = indices.astype(np.int64)
     images = np.empty((len(indices), SIZE, SIZE, 3), np.uint8)
     masks = np.empty((len(indices), SIZE, SIZE), bool)
     for start in range(0, len(indices), CHUNK):
