@@ -8,6 +8,11 @@ EXECUTED ?=
 PARAMETERS ?=
 QUICK ?=
 
+# What is given in these is text: make does not expand it, and the shell finds it in its environment, as "$$CHAPTER".
+GIVEN := PYTHON PROFILE CHAPTER EXECUTED PARAMETERS
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
+
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
@@ -34,21 +39,21 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt pyproject.toml bookproof/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "The book needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
-	  echo "Install one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "The book needs Python 3.11 or newer, but $$PYTHON is $$("$$PYTHON" --version 2>&1)." >&2; \
+	  echo "Install one and name it, for example: make PYTHON=python3.12 book" >&2; exit 1; }
 	@echo "Making $(VENV) from requirements.txt; this takes a few minutes, once."
-	@$(PYTHON) -m venv $(VENV)
+	@"$$PYTHON" -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e . -e ./bookproof
 	@touch $@
 
 book: $(READY) ## render the committed chapters to _build/html (PROFILE=quick: execute and render those outputs)
 ifneq ($(filter-out published,$(PROFILE)),)
-	@$(PROOF) lay-out --profile $(PROFILE)
+	@$(PROOF) lay-out --profile "$$PROFILE"
 	@echo "Rendering it; warnings are errors."
-	@$(BUILD) _build/book-$(PROFILE)
-	@echo "Open _build/book-$(PROFILE)/_build/html/index.html"
+	@$(BUILD) "_build/book-$$PROFILE"
+	@echo "Open _build/book-$$PROFILE/_build/html/index.html"
 else
 	@echo "Rendering the committed chapters; nothing is executed, warnings are errors."
 	@$(BUILD) .
@@ -78,7 +83,8 @@ units: $(READY) ## step 3 of test: unit tests
 	@TF_NUM_INTRAOP_THREADS=1 $(PYTEST) $(TWO) tests --ignore=tests/book --ignore=tests/browser
 
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
-	@echo "Step 4 of 6, chapters: every committed output against a fresh execution"
+	@echo "Step 4 of 6, chapters: every committed output against a fresh execution, with more room in these cells:"
+	@$(PROOF) room
 	@$(PYTEST) $(TWO) --nbval book
 
 quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
@@ -90,14 +96,14 @@ pages: book ## step 6 of test: build the book, check its pages, in a browser too
 	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/browser
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
-	@$(PROOF) execute --profile "$(or $(PROFILE),quick)" --chapter "$(CHAPTER)" --set $(PARAMETERS)
+	@set -f; $(PROOF) execute --profile "$${PROFILE:-quick}" --chapter "$$CHAPTER" --set $$PARAMETERS
 
 verify: $(READY) ## compare chapters that were executed elsewhere with the committed ones, no kernel (EXECUTED=dir)
-	@test -n "$(EXECUTED)" || { echo "Say where the executed chapters are: make verify EXECUTED=dir" >&2; exit 2; }
-	@$(PROOF) verify "$(EXECUTED)"
+	@test -n "$$EXECUTED" || { echo "Say where the executed chapters are: make verify EXECUTED=dir" >&2; exit 2; }
+	@$(PROOF) verify "$$EXECUTED"
 
 refresh: $(READY) ## execute in the published profile and put the outputs back into book/ (CHAPTER=eanet)
-	@$(PROOF) refresh --chapter "$(CHAPTER)"
+	@$(PROOF) refresh --chapter "$$CHAPTER"
 
 mutations: $(READY) ## plant deliberate faults in copies; every one must be caught by the check named beside it
 	@$(RUN) -m tests.mutations

@@ -256,6 +256,7 @@ def test_changed_parameters_and_profile_are_executed_again(book, no_kernel):
         (["n=many"], "n='many' is not of the type int"),
         (["n=2.5"], "n='2.5' is not of the type int"),
         (["n"], "'n' is not name=value"),
+        (["profile=full"], "say `--profile full`"),
     ],
 )
 def test_wrong_settings_fail_before_a_kernel_starts(book, no_kernel, settings, complaint):

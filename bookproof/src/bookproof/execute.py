@@ -111,7 +111,10 @@ def execute_chapter(
     try:
         contract.check_declared(book, name, contract.declared(book, notebook))
         due = contract.parameters(book, name, profile)
-        parameters = {**due, **contract.parse(book, notebook, list(settings))}
+        given = contract.parse(book, notebook, list(settings))
+        if contract.PROFILE in given:
+            raise ChapterError(f"{contract.PROFILE} is no parameter to set; say `--profile {given[contract.PROFILE]}`")
+        parameters = {**due, **given}
         parameters |= {contract.PROFILE: profile} if contract.PROFILE in parameters else {}
     except ValueError as error:
         raise ChapterError(f"{source.name}: {error}") from None
