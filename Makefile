@@ -7,9 +7,10 @@ CHAPTER ?=
 EXECUTED ?=
 PARAMETERS ?=
 QUICK ?=
+UV ?= uv
 
 # What is given in these is text: make does not expand it, and the shell finds it in its environment, as "$$CHAPTER".
-GIVEN := PYTHON PROFILE CHAPTER EXECUTED PARAMETERS
+GIVEN := PYTHON UV PROFILE CHAPTER EXECUTED PARAMETERS
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
@@ -32,7 +33,7 @@ TWO := -n 2 --dist loadfile
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
 .PHONY: help book html test data style stale units chapters quick pages execute verify refresh
-.PHONY: mutations colab backends bench links clean
+.PHONY: mutations colab backends bench links pins clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -119,6 +120,12 @@ bench: $(READY) ## measure what attention costs, what is missing of benchmarks/r
 
 links: $(READY) ## ask every address on other hosts whether it answers (the links within the book are a unit test)
 	@$(PROOF) check --external
+
+pins: ## what is pinned, derived again from what is asked for; nothing changes if it follows (needs uv, and an index)
+	@for asked in requirements.in .github/requirements/*.in; do \
+	  "$$UV" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+	    "$$asked" --output-file "$${asked%.in}.txt" || exit 1; \
+	done
 
 clean: ## remove _build; .venv stays
 	@rm -rf _build
