@@ -1,0 +1,67 @@
+"""Pages without the rules that they cannot use look as with them, and ask for little."""
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from .visits import DESK, PHONE, served
+
+BUILT = Path(__file__).parents[2] / "_build" / "html"
+PAGES = ("book/index.html", "book/vit.html", "search.html")
+# Where each element lies and how it is drawn, transitions aside.
+LOOKS = """() => {
+  document.head.insertAdjacentHTML("beforeend", "<style>*{transition:none!important;animation:none!important}</style>");
+  return [...document.body.querySelectorAll("*")].filter(e => !["SCRIPT", "STYLE"].includes(e.tagName)).map(e => {
+    const {x, y, width, height} = e.getBoundingClientRect(), s = getComputedStyle(e);
+    return [e.tagName, Math.round(x), Math.round(y), Math.round(width), Math.round(height), s.color, s.backgroundColor,
+      s.display, s.fontSize, s.padding, s.margin, s.borderWidth, s.position].join(" ");
+  });
+}"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The built book with the themes' style sheets as they ship."""
+    copy = tmp_path_factory.mktemp("whole") / "html"
+    shutil.copytree(BUILT, copy, ignore=shutil.ignore_patterns("look"))
+    for theme in ("pydata_sphinx_theme", "sphinx_book_theme"):
+        for style in (files(theme) / "theme" / theme / "static" / "styles").iterdir():
+            if style.name.endswith(".css"):
+                (copy / "_static" / "styles" / style.name).write_bytes(style.read_bytes())
+    return copy
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_rule_that_a_page_uses_was_dropped(browser, whole, name, width):
+    found = []
+    for root in (BUILT, whole):
+        with served(root) as address:
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.goto(f"{address}/{name}", wait_until="networkidle")
+            found.append(page.evaluate(LOOKS))
+            page.close()
+    differing = [pair for pair in zip(*found, strict=True) if pair[0] != pair[1]]
+    assert not differing[:3]
+
+
+def transferred(browser, name):
+    """Bytes that a page asks for, uncompressed."""
+    sizes = []
+    with served(BUILT) as address:
+        page = browser.new_page()
+        page.on("response", lambda response: sizes.append(int(response.headers.get("content-length", 0))))
+        page.goto(f"{address}/{name}", wait_until="networkidle")
+        page.close()
+    return sum(sizes)
+
+
+def test_the_front_page_weighs_less_than_half_a_megabyte(browser):
+    assert transferred(browser, "book/index.html") < 500_000
+
+
+@pytest.mark.parametrize("path", sorted(BUILT.glob("book/*.html")), ids=lambda path: path.stem)
+def test_every_page_weighs_less_than_two_and_a_half_megabytes(browser, path):
+    assert transferred(browser, path.relative_to(BUILT).as_posix()) < 2_500_000
