@@ -23,11 +23,12 @@ def of(book, text):
         ('<span style="position: absolute">1</span>', "<span> may not have style"),
         ('<b onclick="x()">1</b>', "<b> may not have onclick"),
         ("<iframe src='x.html'></iframe>", "<iframe> may not stand in Markdown"),
-        ("<svg><text>99 %</text></svg>", "<svg> may not stand in Markdown"),
+        ('<p STYLE = "margin: -9em">99</p>', "<p> may not have style"),
         ("<style>p::after {content: '9'}</style>", "<style> may not stand in Markdown"),
         ('<a href="javascript:x()">1</a>', "<a> runs a program from an address"),
         ("```{note}\n<script>x()</script>\n```", "<script> without src"),
-        ("```{raw} html\n<b>1</b>\n```", "the directive {raw}"),
+        ("```{raw} html\n<script>x()</script>\n<p style='top: 0'>1</p>\n```", "<p> may not have style"),
+        ("```{raw} latex\n99\n```", "the directive {raw}"),
         ("::: {include} elsewhere.md\n:::", "the directive {include}"),
     ],
 )
@@ -43,11 +44,20 @@ def test_html_that_runs_or_overlays_is_refused(book, text, said):
         "`<script>` and $a<b$ and <https://example.org>, `results/<name>.jsonl`",
         "```html\n<script>x()</script>\n```",
         "<!-- a note -->",
+        "```{raw} html\n<script>fold()</script>\n<section><canvas></canvas></section>\n```",
         '<div class="grid" id="top" aria-label="x">1</div>',
     ],
 )
 def test_html_that_folds_and_marks_is_let_through(book, text):
     assert of(book, text) == []
+
+
+def test_a_notebook_holds_no_raw_block(book):
+    path = book.root / "book" / "mini.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("```{raw} html\n<script>x()</script>\n```")]), path)
+    told = "\n".join(markup.problems(book, path))
+    assert "the directive {raw}" in told
+    assert "<script> without src" in told
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def check_folders(table: dict[str, Any], root: Path) -> None:
         if not (root / folder).is_dir():
             raise ConfigError(f"{FILE}: {TABLE} {key} names the folder {folder!r}, which does not exist")
     for name in table.get("sealed", ()):
-        if not (root / name).exists():
+        if not list(root.glob(name)):
             raise ConfigError(f"{FILE}: {TABLE} sealed names {name!r}, which does not exist")
 
 

@@ -1,8 +1,9 @@
 """Files that nobody edits here, such as a library that was taken over whole: are they as they were when they came?
 
-`[tool.bookproof] sealed` names files and folders. Their digests stand in `MANIFEST.sha256` beside it, in the form that
-`sha256sum --check` reads. `bookproof manifest` writes it, where one of them was replaced on purpose; every check
-computes it again, so that the change stands in two files, and a review sees it.
+`[tool.bookproof] sealed` names files and folders, by patterns such as `library` or `runs/*/result.json`. Their digests
+stand in `MANIFEST.sha256` beside it, in the form that `sha256sum --check` reads. `bookproof manifest` writes it, where
+one of them was replaced on purpose; every check computes it again, so that the change stands in two files, and a
+review sees it.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ FILE = "MANIFEST.sha256"
 
 def digests(book: Book) -> dict[str, str]:
     """The SHA-256 of every sealed file, by its path from the root, in order."""
-    named = [book.root / name for name in book.settings.sealed]
+    named = [place for pattern in book.settings.sealed for place in book.root.glob(pattern)]
     files = {path for place in named for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()}
     return {book.relative(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 

@@ -1,8 +1,9 @@
-"""Markdown brings along neither programs nor pictures of its own.
+"""Markdown brings along neither programs that nobody reviews nor pictures of unknown making.
 
-HTML in it may fold, break and mark text; it may run a program only from a file of the book, which is reviewed like any
-other, and it may not lie over what stands on the page. A picture is one that a chapter drew (by a cell tagged
-`picture-NAME`) or one whose digest stands in the manifest (`bookproof.manifest`).
+HTML in it may fold, mark and arrange text. It may not carry a style or run when touched, which could lay something
+over what stands on the page, and it may not frame another one. A program comes from a file of the book; one of a few
+lines may stand in a `{raw}` block of a Markdown page, and none in a notebook. A picture is one that a chapter drew (by
+a cell tagged `picture-NAME`) or one whose digest stands in the manifest (`bookproof.manifest`).
 """
 
 import re
@@ -20,17 +21,11 @@ from bookproof.refresh import PICTURE
 
 # Listings, inline code and mathematics; what stands in a directive is Markdown again.
 LISTED = re.compile(r"(?s)```(?!\{|`).*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$")
-DIRECTIVE = re.compile(r"(?m)^\s*(?:```+|~~~+|:::+)\s*\{(raw|include|literalinclude|eval-rst|embed:[\w-]+)\}")
+DIRECTIVE = re.compile(r"(?m)^\s*(?:```+|~~~+|:::+)\s*\{(raw|include|literalinclude|eval-rst)\}")
+RAW = re.compile(r"(?ms)^(```+)\{raw\} html\n.*?^\1")
 TAG = re.compile(r"<([a-zA-Z][\w-]*)((?:\s[^<>]*)?)/?>")
 ATTRIBUTE = re.compile(r"""([^\s=/"']+)(?:\s*=\s*("[^"]*"|'[^']*'|\S+))?""")
-ELEMENTS = {
-    *("details", "summary", "br", "sub", "sup", "kbd", "b", "i", "em", "strong", "small", "a", "p", "div", "span"),
-    *("img", "script", "link"),  # of files of the book
-}
-ATTRIBUTES = {
-    *("open", "class", "id", "href", "title", "lang", "role", "hidden", "src", "alt", "width", "height"),
-    *("type", "rel", "defer", "loading"),
-}
+REFUSED = {"style", "iframe", "frame", "object", "embed", "base", "meta", "form"}
 PICTURES = re.compile(
     r"!\[[^\]]*\]\(<?([^)\s>]+)|^\s*(?:```+|:::+)\s*\{(?:image|figure)\}\s*(\S+)|<img\b[^>]*\bsrc=[\"']?([^\"'\s>]+)",
     re.M,
@@ -39,25 +34,28 @@ PICTURES = re.compile(
 
 def problems(book: Book, path: Path) -> list[str]:
     """The HTML and the pictures in a page's Markdown that may not stand there, a sentence each."""
-    return [
-        f"{where}: {problem}"
-        for where, text in markdown(path)
-        for problem in [*of_html(text), *of_pictures(book, path, text)]
-    ]
+    found = []
+    for where, text in markdown(path):
+        raw = "\n".join(match[0] for match in RAW.finditer(text)) if path.suffix == ".md" else ""
+        rest = RAW.sub("", text) if raw else text
+        said = [*of_html(rest, programs=False), *of_html(raw, programs=True), *of_pictures(book, path, text)]
+        found += [f"{where}: {problem}" for problem in said]
+    return found
 
 
-def of_html(text: str) -> Iterator[str]:
-    for directive in DIRECTIVE.findall(text):
+def of_html(text: str, programs: bool) -> Iterator[str]:
+    """What is wrong with the HTML in a piece of Markdown; `programs`: it is a block that may hold one."""
+    for directive in () if programs else DIRECTIVE.findall(text):
         yield f"the directive {{{directive}}} shows what no check reads; write it in Markdown"
     for name, attributes in TAG.findall(LISTED.sub("", text)):
         given = {found[0].lower(): found[1].strip("\"'") for found in ATTRIBUTE.findall(attributes)}
-        others = [key for key in given if key not in ATTRIBUTES and not key.startswith(("aria-", "data-"))]
-        if name.lower() not in ELEMENTS:
-            yield f"<{name}> may not stand in Markdown; use {', '.join(sorted(ELEMENTS))}, or show it from a cell"
-        elif others:
-            yield f"<{name}> may not have {', '.join(others)}; style it in the book's CSS, run it from a file"
-        elif name.lower() == "script" and not given.get("src"):
-            yield "<script> without src is a program that no review sees; put it into a file of the book"
+        acting = [key for key in given if key == "style" or key.startswith("on")]
+        if name.lower() in REFUSED:
+            yield f"<{name}> may not stand in Markdown; show it from a cell, or put the style into the book's CSS"
+        elif acting:
+            yield f"<{name}> may not have {', '.join(acting)}; put it into the book's CSS, or into a program of its own"
+        elif name.lower() == "script" and not given.get("src") and not programs:
+            yield "<script> without src may not stand in Markdown; put the program into a file of the book"
         elif any(urlsplit(value).scheme == "javascript" for value in given.values()):
             yield f"<{name}> runs a program from an address; put it into a file of the book"
 
