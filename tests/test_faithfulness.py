@@ -122,7 +122,7 @@ def test_only_the_order_of_a_map_counts_in_removal():
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        (dict(fill="black"), "fill='black' is not known; use one of mean, blur, linear"),
+        (dict(fill="black"), "fill='black' is not known; use one of 'mean', 'blur', 'linear'"),
         (dict(maps=np.zeros((2, 3, 3))), r"maps of shape \(2, 3, 3\) do not fit images"),
         (dict(maps=np.full((2, 4, 4), np.nan)), "use finite"),
         (dict(maps=np.zeros((1, 4, 4))), "do not fit"),

@@ -266,3 +266,23 @@ def to_image_size(values: ArrayLike, size: tuple[int, int], method: str = "bilin
         share = share[:, None] if axis == -2 else share
         enlarged = np.take(enlarged, low, axis) * (1 - share) + np.take(enlarged, high, axis) * share
     return enlarged
+
+
+def to_grid(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Pixel values summed over what each token covers, `(B, rows, columns)`.
+
+    Args:
+        values: `(B, H, W)` or `(B, H, W, C)`; channels are summed too.
+        grid: (rows, columns) of the tokens. A pixel on the border between two of them is shared between them.
+    """
+    values = values.sum(axis=-1) if values.ndim == 4 else values
+    down, across = (cover(tokens, length) for tokens, length in zip(grid, values.shape[1:], strict=True))
+    return down @ values @ across.T
+
+
+def cover(tokens, length):
+    """How much of each pixel lies in each of as many equal bands as there are tokens, `(tokens, length)`."""
+    edges = np.linspace(0, length, tokens + 1)
+    pixels = np.arange(length)
+    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.maximum(inside, 0).astype("float32")

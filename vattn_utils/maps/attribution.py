@@ -11,18 +11,23 @@ import scipy.ndimage
 from keras import ops
 from numpy.typing import ArrayLike
 
-from vattn_utils.data import check_images
+from vattn_utils.data.checks import NOISE, check_images, check_labels, check_whole
 from vattn_utils.maps import attention
-from vattn_utils.maps.attention import AttentionMap
+from vattn_utils.maps.attention import AttentionMap, cover, to_grid
+from vattn_utils.maps.given import check_kind, given, method
 from vattn_utils.maps.gradients import gradient
-from vattn_utils.models.classifier import Classifier
+from vattn_utils.models.classifier import Classifier, check_classifier
 
 BATCH = 128  # images in the model at once
 
 
 def logits(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """The model's logits for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`."""
-    starts = range(0, len(images), batch_size)
+    """The model's logits for images `(B, H, W, 3)`, 0 to 255: float32 `(B, num_classes)`.
+
+    The images may be altered ones: what fills a removed patch may lie a little outside 0 to 255.
+    """
+    images = check_images(images, getattr(model, "image_size", None), NOISE)
+    starts = range(0, len(images), check_whole("batch_size", batch_size))
     return np.concatenate([model.predict_on_batch(images[start : start + batch_size]) for start in starts])
 
 
@@ -50,7 +55,7 @@ def attention_gradients(
         (layer.weights if layer.slot_maps is None else np.moveaxis(layer.slot_maps, 3, 1)).shape for layer in layers
     ]
     batches = []
-    for part, classes in _batches(images, labels, batch_size):
+    for part, classes in _batches(model, images, labels, batch_size):
         zeros = [np.zeros((len(part), *shape[1:]), "float32") for shape in shapes]
         batches.append(gradient(lambda *p, x=part, y=classes: _sum_logits(model(x, perturbations=list(p)), y), zeros))
     found = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
@@ -71,7 +76,7 @@ def input_gradients(model: keras.Model, images: np.ndarray, labels: ArrayLike, b
     return np.concatenate(
         [
             gradient(lambda x, y=classes: _sum_logits(model(x), y), [part])[0]
-            for part, classes in _batches(images, labels, batch_size)
+            for part, classes in _batches(model, images, labels, batch_size)
         ]
     )
 
@@ -94,51 +99,36 @@ def integrated_gradients(
         baseline: an image `(H, W, 3)` or a colour; None means the mean colour that the model subtracts.
         steps: points on the way.
     """
-    images, found = np.asarray(images, "float32"), []
+    if baseline is None and not hasattr(model, "mean"):
+        raise TypeError(f"{type(model).__name__} has no mean colour to begin with; give a baseline")
+    steps, found = check_whole("steps", steps), []
     baseline = np.asarray(model.mean if baseline is None else baseline, "float32")
     shares = ((np.arange(steps) + 0.5) / steps).astype("float32").reshape(-1, 1, 1, 1, 1)
-    for part, classes in _batches(images, labels, max(1, batch_size // steps)):
-        way = part - baseline
+    for part, classes in _batches(model, images, labels, max(1, check_whole("batch_size", batch_size) // steps)):
+        way = part.astype("float32") - baseline
         points = baseline + shares * way  # (steps, b, H, W, 3)
         slopes = input_gradients(model, points.reshape(-1, *part.shape[1:]), np.tile(classes, steps), batch_size)
         found.append(slopes.reshape(points.shape).mean(axis=0) * way)
     return np.concatenate(found)
 
 
-def to_grid(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Pixel values summed over what each token covers, `(B, rows, columns)`.
-
-    Args:
-        values: `(B, H, W)` or `(B, H, W, C)`; channels are summed too.
-        grid: (rows, columns) of the tokens. A pixel on the border between two of them is shared between them.
-    """
-    values = values.sum(axis=-1) if values.ndim == 4 else values
-    down, across = (_cover(tokens, length) for tokens, length in zip(grid, values.shape[1:], strict=True))
-    return down @ values @ across.T
-
-
-def _cover(tokens, length):
-    """How much of each pixel lies in each of as many equal bands as there are tokens, `(tokens, length)`."""
-    edges = np.linspace(0, length, tokens + 1)
-    pixels = np.arange(length)
-    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.maximum(inside, 0).astype("float32")
-
-
 # Maps that ignore the model, or the image too: what any method must beat.
 
 
+@method
 def random(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Noise."""
     return np.random.default_rng(seed).random((len(images), *model.grid), "float32")
 
 
+@method
 def centre(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """A Gaussian in the middle of the image, a quarter of it wide: where photographers put things."""
     rows, columns = (np.linspace(-2, 2, length) ** 2 for length in model.grid)
     return np.broadcast_to(np.exp(-(rows[:, None] + columns) / 2).astype("float32"), (len(images), *model.grid))
 
 
+@method
 def edges(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Strength of edges: Sobel's filter on the grey image."""
     grey = np.asarray(images, "float32").mean(axis=-1)
@@ -149,25 +139,31 @@ def edges(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 
 # Maps of attention. They know no class, except where gradients weigh them.
 
 
+@method
 def raw_attention(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The last self-attention, heads averaged, read where the answer is read."""
+    check_kind(model, "self")
     layers = attention.maps(model, images, BATCH)
     deepest = [layer for layer in layers if layer.kind == "self"][-1]
     return attention.read_out(attention.fuse(deepest.weights), layers)
 
 
+@method
 def pooling(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The weights of the pooling, each image's own class's where it has one query a class."""
+    check_kind(model, "pooling")
     last = attention.maps(model, images, BATCH)[-1]
     return _own_query(last.patches().mean(axis=1), labels)
 
 
+@method
 def rollout(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Attention rollout, read where the answer is read. See `attention.rollout`."""
     layers = attention.maps(model, images, BATCH)
     return attention.read_out(attention.rollout(layers), layers)
 
 
+@method
 def gradient_rollout(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Rollout of attention weighted by its positive gradients; this combination is ours. See `attention.rollout`.
 
@@ -178,18 +174,21 @@ def gradient_rollout(model: Classifier, images: np.ndarray, labels: ArrayLike, s
     return attention.read_out(attention.rollout(layers, gradients=gradients), layers)
 
 
+@method
 def evidence(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """The class's evidence: Chefer's rule through all self-attention, and (gradient * attention)+ at the pooling.
 
     The rule is `attention.relevance` (Chefer et al. 2021b); to read it by the pooling's own part is ours.
     Where nothing leads from token to token (EANet, PatchConvNet), the pooling's part is all of it.
     """
+    check_kind(model, "self", "pooling")
     return evidence_of(*attention_gradients(model, images, labels), labels)
 
 
 def evidence_of(layers: list[AttentionMap], gradients: list[np.ndarray], labels: ArrayLike) -> np.ndarray:
     """`evidence` from what `attention_gradients` returned for the same labels."""
     last, read = layers[-1], None
+    labels = check_labels(labels, len(last.weights))
     if last.kind == "pooling":
         weights = np.maximum(gradients[-1] * last.weights, 0)[..., last.prefix_tokens :].mean(axis=1)
         read = _own_query(weights, labels)
@@ -201,22 +200,26 @@ def evidence_of(layers: list[AttentionMap], gradients: list[np.ndarray], labels:
 # Maps of any model's gradients, and of what it answers when a patch is gone.
 
 
+@method
 def input_gradient(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Size of the gradient at each patch's pixels (Simonyan et al. 2014, section 3)."""
     return to_grid(np.abs(input_gradients(model, images, labels)), model.grid)
 
 
+@method
 def gradient_times_input(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Gradient times what the pixel is above the model's mean, summed over each patch."""
     above = np.asarray(images, "float32") - np.asarray(model.mean, "float32")
     return to_grid(input_gradients(model, images, labels) * above, model.grid)
 
 
+@method
 def path_gradient(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Integrated gradients, summed over each patch. See `integrated_gradients`."""
     return to_grid(integrated_gradients(model, images, labels), model.grid)
 
 
+@method
 def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """Grad-CAM on the last block's tokens (Selvaraju et al. 2017, equations 1 and 2), class tokens left out.
 
@@ -230,7 +233,7 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
             tokens = block(tokens)
         return model.classify(tokens)[0]
 
-    for part, classes in _batches(images, labels, BATCH):
+    for part, classes in _batches(model, images, labels, BATCH):
         tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), until=until)[0])
         (slope,) = gradient(lambda x, y=classes: _sum_logits(answer(x), y), [tokens])
         tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
@@ -238,14 +241,14 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
     return np.concatenate(found).reshape(-1, *model.grid)
 
 
+@method
 def occlusion(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """What the class's logit loses when a patch has the images' mean colour (Zeiler and Fergus 2014, section 4.2)."""
-    images, found = np.asarray(images, "float32"), []
-    labels = np.asarray(labels)
-    down, across = (_cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
+    images, found = images.astype("float32"), []
+    down, across = (cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
     holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
-    colour, before = images.mean(axis=(0, 1, 2)), logits(model, images)[np.arange(len(images)), labels]
-    for part, classes in _batches(images, labels, max(1, BATCH // len(holes))):
+    colour, before = images.mean(axis=(0, 1, 2)), logits(model, images)[np.arange(len(images)), np.asarray(labels)]
+    for part, classes in _batches(model, images, labels, max(1, BATCH // len(holes))):
         hidden = part + holes * (colour - part)  # (N, b, H, W, 3): each patch of each image covered
         after = logits(model, hidden.reshape(-1, *part.shape[1:])).reshape(len(holes), len(part), -1)
         found.append(after[:, np.arange(len(part)), classes].T)
@@ -271,6 +274,7 @@ METHODS = {
 
 def methods(model: Classifier) -> list[str]:
     """The names in `METHODS` that are defined for `model`, in order."""
+    check_classifier(model, "a map")
     kinds = [kind for kind, _ in model.attention_layers]
     missing = set()
     if "self" not in kinds:
@@ -280,12 +284,10 @@ def methods(model: Classifier) -> list[str]:
     return [name for name in METHODS if name not in missing]
 
 
-def _batches(images, labels, batch_size):
-    check_images(images)
-    if len(images) != len(labels):
-        raise ValueError(f"{len(images)} images and {len(labels)} labels; give one label an image")
-    for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size], np.asarray(labels[start : start + batch_size])
+def _batches(model, images, labels, batch_size):
+    images, labels = given(model, images, labels)
+    for start in range(0, len(images), check_whole("batch_size", batch_size)):
+        yield images[start : start + batch_size], labels[start : start + batch_size]
 
 
 def _sum_logits(logits, labels):

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vattn_utils import data
+from vattn_utils.data.checks import check_choice, check_whole
 from vattn_utils.maps import attribution, faithfulness, localisation, sanity
 from vattn_utils.maps.attention import to_image_size
+from vattn_utils.maps.given import given
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.models.layers import check_choice
 from vattn_utils.statistics import bootstrap, spearman
 from vattn_utils.training import records
 
@@ -82,8 +83,11 @@ def compare(
     map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
     drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
     """
-    names = names or attribution.methods(model)
-    labels = np.asarray(labels)
+    possible = attribution.methods(model)
+    names = possible if names is None else names
+    for name in names:
+        check_choice("method", name, possible)
+    images, labels = given(model, images, labels)
     probabilities = attribution.probabilities(model, images)
     others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
     few = slice(SANITY)
@@ -154,10 +158,7 @@ def report(name: str, images: int = 512, methods: Sequence[str] | None = None, s
     """
     record = records.load(name)
     model, dataset = record.model(), data.load(record.dataset)
-    for method in methods or ():
-        check_choice("method", method, tuple(attribution.methods(model)))
-    if not 1 <= images <= len(dataset.x_test):
-        raise ValueError(f"images={images} is not possible; use 1 to {len(dataset.x_test)}")
+    images = check_whole("images", images, 1, len(dataset.x_test))
     x, labels = dataset.x_test[:images], dataset.y_test[:images]
     masks = dataset.masks_test[:images] if dataset.masks_test is not None else None
     begin = time.perf_counter()

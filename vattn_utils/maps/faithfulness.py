@@ -11,6 +11,8 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import ArrayLike
 
+from vattn_utils.data.checks import check_choice, check_images, check_labels, check_whole
+
 # Weights of a removed pixel's neighbours in ROAD (Rong et al. 2022, section 4.2).
 DIRECT, DIAGONAL = 1 / 6, 1 / 12
 
@@ -161,14 +163,17 @@ def remove_by_rank(
         steps: in how many equal portions the patches are removed.
         seed: of the order among patches of equal value, and of the fill's noise.
 
-    Returns a `Removal`. Raises ValueError for an unknown fill, for maps that are not finite, and for a grid that does
-    not divide the images.
+    Returns a `Removal`. Raises TypeError or ValueError for images and labels that are none (see `data.checks`), for an
+    unknown fill, for maps that are not finite, for a grid that does not divide the images, and for a `predict` that
+    gives no probabilities.
     """
-    if isinstance(fill, str) and fill not in FILLS:
-        raise ValueError(f"fill={fill!r} is not known; use one of {', '.join(FILLS)}")
-    filled = FILLS[fill] if isinstance(fill, str) else fill
-    maps = checked(maps)
-    height, width = np.shape(images)[1:3]
+    if not callable(fill):
+        check_choice("fill", fill, FILLS)
+        fill = FILLS[fill]
+    steps = check_whole("steps", steps)
+    images, maps = check_images(images), checked(maps)
+    labels = check_labels(labels, len(images))
+    height, width = images.shape[1:3]
     if len(maps) != len(images) or height % maps.shape[1] or width % maps.shape[2]:
         raise ValueError(f"maps of shape {maps.shape} do not fit images of shape {np.shape(images)}")
     ranks = order(maps, seed).argsort(axis=1)  # (B, N): 0 is the most relevant patch
@@ -178,7 +183,10 @@ def remove_by_rank(
     def probability(rank, share):
         removed = (rank < round(share * patches)).reshape(maps.shape)
         removed = removed.repeat(height // maps.shape[1], axis=1).repeat(width // maps.shape[2], axis=2)
-        return predict(filled(images, removed))[np.arange(len(labels)), labels]
+        found = np.asarray(predict(fill(images, removed)))
+        if found.ndim != 2 or len(found) != len(labels):
+            raise ValueError(f"predict gives {found.shape}; it must give probabilities ({len(labels)}, num_classes)")
+        return found[np.arange(len(labels)), check_labels(labels, len(labels), found.shape[1])]
 
     first, last = probability(ranks, 0), probability(ranks, 1)  # the same from both ends
     curves = [

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from vattn_utils.data.checks import check_images, check_labels, check_whole
 from vattn_utils.maps.faithfulness import checked, order
 
 Measure = Callable[..., np.ndarray]  # of maps and masks: one number an image
@@ -100,9 +101,11 @@ def mosaics(
         seed: of the draw.
 
     Returns float32 images `(number, H, W, 3)`, each cell an image at half its size, and the four labels of each,
-    `(number, 4)`, in reading order. Raises ValueError for images of fewer than four classes or of odd size.
+    `(number, 4)`, in reading order. Raises ValueError for images of fewer than four classes or of odd size, and for
+    images, labels and numbers that are none (see `data.checks`).
     """
-    images, labels = np.asarray(images, "float32"), np.asarray(labels)
+    images = check_images(images).astype("float32")
+    labels, number = check_labels(labels, len(images)), check_whole("number", number)
     height, width = images.shape[1:3]
     confident = np.argsort(-np.asarray(probabilities), kind="stable")[: max(4, len(labels) // 2)]
     classes = np.unique(labels[confident])

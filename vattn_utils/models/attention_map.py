@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from keras import ops
 
-from vattn_utils.data import check_images
-from vattn_utils.models.classifier import Classifier
+from vattn_utils.data.checks import check_images, check_whole
+from vattn_utils.models.classifier import Classifier, check_classifier
 from vattn_utils.models.eanet import double_normalise
 
 
@@ -60,16 +60,19 @@ def maps(model: Classifier, images: np.ndarray, batch_size: int = 64) -> list[At
         images: `(B, H, W, 3)`, 0 to 255, any dtype.
         batch_size: how many images are in the model at once; memory beyond the result is bounded by it.
 
-    Returns a list of `AttentionMap`. Raises ValueError or TypeError for images that do not fit the model, ValueError
-    where there is none.
+    Returns a list of `AttentionMap`. Raises TypeError for a model that is no `Classifier`, and ValueError or TypeError
+    for images that do not fit it (see `check_images`) and a batch_size that is no number from 1.
     """
     whole: list[AttentionMap] = []
-    for start, layers in zip(range(0, len(images), batch_size), batches(model, images, batch_size), strict=True):
+    done = 0
+    for layers in batches(model, images, batch_size):
         whole = whole or [_room_for(len(images), layer) for layer in layers]
         for room, layer in zip(whole, layers, strict=True):
-            room.weights[start : start + batch_size] = layer.weights
+            part = slice(done, done + len(layer.weights))
+            room.weights[part] = layer.weights
             if room.slot_maps is not None:
-                room.slot_maps[start : start + batch_size] = layer.slot_maps
+                room.slot_maps[part] = layer.slot_maps
+        done += batch_size
     return whole
 
 
@@ -87,9 +90,9 @@ def batches(model: Classifier, images: np.ndarray, batch_size: int = 64) -> Iter
 
     Memory is bounded by the batch. Yields a list of `AttentionMap`, in order of depth, for each batch of images.
     """
-    check_images(images, model.image_size)
-    if not len(images):
-        raise ValueError(f"images of shape {images.shape} hold no image; maps need one or more")
+    check_classifier(model, "a map of attention")
+    images = check_images(images, model.image_size)
+    batch_size = check_whole("batch_size", batch_size)
     for start in range(0, len(images), batch_size):
         _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
         arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]

@@ -15,7 +15,7 @@ from typing import Any
 
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible
+from vattn_utils.data.checks import check_divisible, check_whole
 from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 from vattn_utils.models.vit import ViT
 
@@ -188,15 +188,19 @@ def freeze_denominators(model: EANet, images: Tensor, batch_size: int = 256) -> 
         model: an `EANet` with external attention, mixing.
         images: `(B, H, W, 3)`, 0 to 255, from which the means are taken: training images.
 
-    Returns a function from images to logits. Raises ValueError for a model with self-attention or without mixing.
+    Returns a function from images to logits. Raises TypeError for another model, ValueError for one with self-attention
+    or without mixing.
     """
+    if not isinstance(model, EANet):
+        raise TypeError(f"{type(model).__name__} has no slots; this needs an EANet with attention='external'")
+    check_whole("batch_size", batch_size)
     if model.attention != "external":
         raise ValueError(f"attention={model.attention!r} has no slots; this needs a model with attention='external'")
     if not model.mixing:
         raise ValueError("mixing=False has no softmax over the tokens to freeze; this needs a model with mixing=True")
 
     def forward(images, frozen=None):
-        x, seen = model.embed(images), []
+        x, seen = model.embed(model.checked(images)), []
         for index, block in enumerate(model.blocks):
             logits = block.attention.logits(block.norm_1(x))  # (B, T, heads, S)
             denominator = ops.logsumexp(logits, axis=1, keepdims=True)  # (B, 1, heads, S)

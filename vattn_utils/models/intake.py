@@ -20,27 +20,27 @@ class Intake(keras.Model):
     image_size: int
 
     def __call__(self, images: Any, *args, **kwargs: Any):
-        return super().__call__(self._checked(images), *args, **kwargs)
+        return super().__call__(self.checked(images), *args, **kwargs)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
         if isinstance(held_out := kwargs.get("validation_data"), tuple):
-            kwargs["validation_data"] = (self._checked_feed(held_out[0]), *held_out[1:])
-        return super().fit(self._checked_feed(x, batch_size), y, batch_size, *args, **kwargs)
+            kwargs["validation_data"] = (self._feed(held_out[0]), *held_out[1:])
+        return super().fit(self._feed(x, batch_size), y, batch_size, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
-        return super().evaluate(self._checked_feed(x, batch_size), y, batch_size, *args, **kwargs)
+        return super().evaluate(self._feed(x, batch_size), y, batch_size, *args, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, *args, **kwargs: Any):
-        return super().predict(self._checked_feed(x, batch_size), batch_size, *args, **kwargs)
+        return super().predict(self._feed(x, batch_size), batch_size, *args, **kwargs)
 
     def train_on_batch(self, x: Any, *args, **kwargs: Any):
-        return super().train_on_batch(self._checked(x), *args, **kwargs)
+        return super().train_on_batch(self.checked(x), *args, **kwargs)
 
     def test_on_batch(self, x: Any, *args, **kwargs: Any):
-        return super().test_on_batch(self._checked(x), *args, **kwargs)
+        return super().test_on_batch(self.checked(x), *args, **kwargs)
 
     def predict_on_batch(self, x: Any):
-        return super().predict_on_batch(self._checked(x, beyond=NOISE))
+        return super().predict_on_batch(self.checked(x, beyond=NOISE))
 
     def export(self, filepath: str | Path, *args, input_signature: list | None = None, **kwargs: Any) -> None:
         """Keras' own. What the model takes is known, so that it need not have been called before."""
@@ -48,16 +48,16 @@ class Intake(keras.Model):
         signature = input_signature or [keras.InputSpec(shape=(None, size, size, 3), dtype="float32")]
         super().export(filepath, *args, input_signature=signature, **kwargs)
 
-    def _checked_feed(self, x: Any, batch_size: int | None = None) -> Any:
+    def _feed(self, x: Any, batch_size: int | None = None) -> Any:
         """`x`, looked at if it is no data set but images."""
         if batch_size is not None:
             check_whole("batch_size", batch_size)
         batches = hasattr(x, "__iter__") or hasattr(x, "__getitem__")
         if batches and not hasattr(x, "shape") and not isinstance(x, list | tuple | str):
             return x
-        return self._checked(x)
+        return self.checked(x)
 
-    def _checked(self, images: Any, beyond: float = ROUNDING) -> Any:
+    def checked(self, images: Any, beyond: float = ROUNDING) -> Any:
         """`images`, looked at: an array in one piece, a tensor as it is."""
         if isinstance(images, np.ndarray) or not hasattr(images, "shape"):
             return check_images(images, self.image_size, beyond)
