@@ -7,7 +7,7 @@ import pytest
 
 from vattn_utils import data
 from vattn_utils.maps import attribution
-from vattn_utils.maps.passport import RIVALS, SANITY, STEPS, Passport, passport
+from vattn_utils.maps.passport import RIVALS, SANITY, STEPS, Passport, passport, recorded, table
 from vattn_utils.training import records
 
 MEASURED = records.measured("passports")
@@ -79,14 +79,30 @@ def test_smooth_random_is_noise_without_jumps_between_neighbours():
 
 @pytest.mark.parametrize("line", MEASURED, ids=lambda line: f"{line['record']}: {line['method']}")
 def test_what_is_recorded_is_found_again_on_the_first_images(line):
-    recorded = Passport.of_line(line)
-    if data.at_hand(recorded.dataset) is None:
-        pytest.skip(f"{recorded.dataset} is not on this machine")
-    assert recorded.method in attribution.METHODS
-    assert recorded.images == 512
-    again = passport(recorded.record, recorded.method, FEW)
-    assert again.top1 == recorded.top1
-    np.testing.assert_allclose(again.differences, recorded.differences[:FEW], atol=2e-3)
-    np.testing.assert_allclose(again.new_weights, recorded.new_weights, atol=2e-3)
+    kept = Passport.of_line(line)
+    if data.at_hand(kept.dataset) is None:
+        pytest.skip(f"{kept.dataset} is not on this machine")
+    assert kept.method in attribution.METHODS
+    assert kept.images == 512
+    again = passport(kept.record, kept.method, FEW)
+    assert again.top1 == kept.top1
+    np.testing.assert_allclose(again.differences, kept.differences[:FEW], atol=2e-3)
+    np.testing.assert_allclose(again.new_weights, kept.new_weights, atol=2e-3)
     for name, values in again.rivals.items():
-        np.testing.assert_allclose(values, recorded.rivals[name][:FEW], atol=2e-3)
+        np.testing.assert_allclose(values, kept.rivals[name][:FEW], atol=2e-3)
+
+
+def test_a_passport_that_was_not_measured_is_not_made_up():
+    assert recorded("eanet-cifar100-book", "pooling").images == 512
+    with pytest.raises(ValueError, match="no passport of eanet-cifar100-book by rollout; there are: "):
+        recorded("eanet-cifar100-book", "rollout")
+
+
+def test_the_table_says_yes_only_where_the_interval_of_the_gain_lies_above_zero(found):
+    rivals = {name: np.zeros(FEW) for name in RIVALS}
+    sure, unsure = np.full(FEW, 0.2), np.linspace(-1, 1, FEW)
+    lines = table(
+        dataclasses.replace(found, differences=values, rivals=rivals) for values in (sure, unsure)
+    ).splitlines()
+    assert [line.split(" | ")[2:4] for line in lines[2:]] == [["yes", "yes"], ["no", "no"]]
+    assert lines[2].startswith("| patch_convnet: pooling | 0.200 ± 0.000 |")

@@ -5,7 +5,7 @@ a removed patch, and in how many steps: a `Passport` carries them beside the sco
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -70,21 +70,31 @@ class Passport:
         """n: how many test images."""
         return len(self.differences)
 
+    def mean(self) -> float:
+        """The mean difference over the images, -1 to 1; chance is 0."""
+        return float(self.differences.mean())
+
+    def score(self) -> str:
+        """The mean difference with its interval, in words: "0.120 (95 % interval 0.105 to 0.136)"."""
+        return "{:.3f} (95 % interval {:.3f} to {:.3f})".format(*bootstrap(self.differences))
+
+    def beats(self, rival: str) -> bool:
+        """Whether the map exceeds a rival by more than the images' chance: the interval of the gain lies above 0."""
+        return self.gains()[rival][1] > 0
+
     def gains(self) -> dict[str, tuple[float, float, float]]:
         """By how much the map exceeds each rival, paired over the images: (mean, low, high) of the 95 % interval."""
         return {name: bootstrap(self.differences - values) for name, values in self.rivals.items()}
 
     def sentence(self) -> str:
         """All of it in a few words, as Markdown."""
-        mean, low, high = bootstrap(self.differences)
-        beaten = [name for name, (_, low, _) in self.gains().items() if low > 0]
+        beaten = list(filter(self.beats, self.rivals))
         lost = [name for name in self.rivals if name not in beaten]
         rivals = "better than " + ", ".join(beaten) if beaten else ""
         rivals += (" but " if beaten and lost else "") + ("not better than " + ", ".join(lost) if lost else "")
-        found = f"{mean:.3f} (95 % interval {low:.3f} to {high:.3f}, chance 0)"
         return (
-            f"**{self.method}**, {self.record}: difference of the removal curves {found}, {self.images} test images, "
-            f"{self.steps} steps, removed patches {self.fill}; {rivals}. "
+            f"**{self.method}**, {self.record}: difference of the removal curves {self.score()}, chance 0, "
+            f"{self.images} test images, {self.steps} steps, removed patches {self.fill}; {rivals}. "
             f"Rank correlation with the map of random weights: {self.new_weights.mean():.2f} "
             f"({len(self.new_weights)} images)."
         )
@@ -103,6 +113,39 @@ class Passport:
         }
         rivals = {name: np.array(values) for name, values in fields["rivals"].items()}
         return cls(**{**fields, **arrays, "rivals": rivals})
+
+
+def all_recorded() -> list[Passport]:
+    """The passports that were measured by `benchmarks/passports.py` and ship with the package."""
+    return [Passport.of_line(line) for line in records.measured("passports")]
+
+
+def recorded(record: str, method: str) -> Passport:
+    """That of `all_recorded` for a record's maps by a method; raises ValueError, which names all, if there is none."""
+    there = all_recorded()
+    found = next((one for one in there if (one.record, one.method) == (record, method)), None)
+    if found is None:
+        known = ", ".join(f"{one.record} by {one.method}" for one in there)
+        raise ValueError(f"no passport of {record} by {method}; there are: {known}")
+    return found
+
+
+def table(passports: Iterable[Passport]) -> str:
+    """Passports as a Markdown table.
+
+    Its columns: the map; its difference with the half-width of the 95 % interval; whether it beats noise (that of
+    single patches and the smooth one) and a blob in the middle of the picture; and its rank correlation with the map of
+    a model of random weights.
+    """
+    lines = ["| map | difference | beats noise | beats a blob | random weights |", "|---|---:|---|---|---:|"]
+    for one in passports:
+        mean, low, high = bootstrap(one.differences)
+        noise, blob = one.beats("random") and one.beats("smooth random"), one.beats("centre")
+        lines.append(
+            f"| {one.record.partition('-')[0]}: {one.method} | {mean:.3f} ± {(high - low) / 2:.3f} "
+            f"| {'yes' if noise else 'no'} | {'yes' if blob else 'no'} | {one.new_weights.mean():.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def passport(record: str | records.Record, method: str, images: int = 512, seed: int = 0) -> Passport:
