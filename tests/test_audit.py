@@ -362,12 +362,13 @@ def refers(images):
 
 
 HELD_OUT = IMAGES[12:]
+OTHERS = RANDOM.integers(32, 224, (12, 8, 8, 3)).astype("float32")
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (dict(validation_data=(IMAGES[:12], LABELS[:12]), callbacks=[Shows(IMAGES[:3])]), "ok"),
+        (dict(validation_data=(OTHERS, LABELS[:12]), callbacks=[Shows(IMAGES[:3])]), "ok"),
         (dict(validation_data=(HELD_OUT, LABELS[12:])), "defect"),
         (dict(callbacks=[Shows(HELD_OUT[:3] / 255)]), "defect"),
         (dict(callbacks=[refers(HELD_OUT[:3].astype("uint8"))]), "defect"),

@@ -6,7 +6,8 @@
 or, for keras.io's examples as published: `python -m vattn_utils audit keras-io-eanet`.
 
 A few images go through one training step and one prediction, with instruments at every layer (`instruments.Watch`). No
-weight is changed. Each of `checks` is a function from what was handed over and measured (`Case`) to one `Finding`.
+weight is changed. Each of `checks` is a function from what was handed over and measured (`Case`) to one `Finding`: what
+it found, what it looked at, and what not.
 """
 
 import math
@@ -18,12 +19,11 @@ import keras
 
 from vattn_utils import data, training
 from vattn_utils.audit import upstream
-from vattn_utils.audit.case import Case
+from vattn_utils.audit.case import Case, taking
 from vattn_utils.audit.checks import CHECKS
 from vattn_utils.audit.finding import DEFECT, UNKNOWN, Finding
-from vattn_utils.audit.instruments import read, untouched
-
-IMAGES = 16  # how many are looked at
+from vattn_utils.audit.given import first, rows
+from vattn_utils.audit.instruments import untouched
 
 
 class AuditError(Exception):
@@ -43,6 +43,7 @@ def audit(
     validation_data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     schedule: Callable[[int], Any] | None = None,
+    class_weight: dict[int, float] | None = None,
     epochs: int | None = None,
     batch_size: int = 32,
     steps_per_epoch: int | None = None,
@@ -52,36 +53,41 @@ def audit(
     """Measure what is wrong with how `model` is about to be trained, and print a table.
 
     Args:
-        model: a Keras 3 classifier with one input and one output `(B, classes)`, as it is before `fit`: compiled, or
-            not, if there is a recipe. If it has no weights yet, it is built; nothing else of it changes.
-        dataset: what it is trained on: `(x, y)` arrays, a `data.Dataset` (its test images are then `test`), or
-            anything that yields batches `(x, y)`, whose first is looked at. x: `(N, ...)` as the model takes it; y:
-            labels `(N,)` or `(N, 1)`, or rows `(N, classes)`.
+        model: a Keras 3 model, best a classifier of one output `(B, classes)`, as it is before `fit`: compiled, or not,
+            if there is a recipe. If it has no weights yet, it is built; nothing else of it changes.
+        dataset: what it is trained on: `(x, y)` arrays, or `(x, y, sample_weight)`; a `data.Dataset` (its test images
+            are then `test`); or anything that yields batches of these, with an end or without, whose first is looked
+            at (a generator loses it). x: `(N, ...)` as the model takes it, or a structure of arrays; y: labels `(N,)`
+            or `(N, 1)`, or rows `(N, classes)`.
         recipe: the `training.Recipe` that was intended. It says how long, augments the images (uint8, with integer
             labels), and is compared with the optimizer; a model that is not compiled is compiled by it.
-        test: `(x, y)` or x, the images that training must not see.
-        validation_data, callbacks, epochs, batch_size, steps_per_epoch: what `fit` is going to be given.
+        test: `(x, y)` or x, or what yields them in batches: the images that training must not see.
+        validation_data, callbacks, class_weight, epochs, batch_size, steps_per_epoch: what `fit` is going to be given.
         schedule: the learning rate schedule that was intended, a function of the step.
         show: whether the table is printed.
         raise_on_defect: raise AuditError if any verdict is "defect".
 
-    Returns a list of `Finding`, one a check. Raises ValueError if the model is neither compiled nor has a recipe.
+    Returns a list of `Finding`, one a check. Raises ValueError if the model is neither compiled nor has a recipe, or
+    does not take the images; TypeError, ValueError if the data are no pairs of images and labels in batches.
     """
     if not (model.compiled or recipe):
         raise ValueError("the model is not compiled, so there is no loss and no optimizer; compile it or give a recipe")
     if isinstance(dataset, data.Dataset):
         test = (dataset.x_test, dataset.y_test) if test is None else test
         dataset = (dataset.x_train, dataset.y_train)
-    x, y, labels, batches = _first(dataset)
+    sample = first(dataset)
     if recipe:
         epochs, batch_size = recipe.epochs, recipe.batch_size
-    steps = steps_per_epoch or batches or math.ceil(len(labels) / batch_size)
-    case = Case(model, x, y, labels, recipe, test, validation_data, list(callbacks), schedule, epochs, steps)
+    steps = steps_per_epoch or sample.batches or (math.ceil(sample.count / batch_size) if sample.whole else None)
+    case = Case(
+        model, dataset, sample, recipe, test, validation_data, list(callbacks), schedule, class_weight, epochs, steps
+    )
     if not model.built:
-        model(x[:1])
+        with taking(case.x):
+            model(rows(case.x, lambda array: array[:1]))
     with untouched(model):
         if recipe and not model.compiled:
-            training.compile_model(model, recipe, steps)
+            training.compile_model(model, recipe, steps or 1)
         case.optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         case.measure()
         findings = [_run(check, case) for check in CHECKS]
@@ -94,14 +100,19 @@ def audit(
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as text: check, verdict, what was found and, behind an arrow, the way out."""
+    """The findings as text: check, verdict, what was found and, behind an arrow, the way out; what was looked at."""
     width = max(len(finding.check) for finding in findings)
     lines = []
     for finding in findings:
         margin = " " * (width + 15)
         text = textwrap.wrap(finding.found, 118 - len(margin))
-        if finding.advice:
-            text += textwrap.wrap("-> " + finding.advice, 118 - len(margin), subsequent_indent="   ")
+        for start, sentence in (
+            ("-> ", finding.advice),
+            ("looked at: ", finding.looked_at),
+            ("not: ", finding.not_looked_at),
+        ):
+            indent = " " * len(start)
+            text += textwrap.wrap(start + sentence, 118 - len(margin), subsequent_indent=indent) if sentence else []
         lines.append(f"{finding.check:{width}}  {finding.verdict:11}  {text[0]}")
         lines += [margin + line for line in text[1:]]
     return "\n".join(lines)
@@ -112,16 +123,6 @@ def _run(check, case):
         return check(case)
     except Exception as error:  # a model nobody thought of: the other checks still have something to say
         return Finding(check.__name__.replace("_", " "), UNKNOWN, f"the check itself failed: {error!r}")
-
-
-def _first(dataset):
-    """(images, labels, all labels at hand, batches in an epoch or None) of what may stand for a data set."""
-    batches = None
-    if not isinstance(dataset, (tuple, list)):
-        batches = len(dataset) if hasattr(dataset, "__len__") else None
-        dataset = dataset[0] if isinstance(dataset, keras.utils.PyDataset) else next(iter(dataset))
-    x, y = (read(part) for part in dataset[:2])
-    return x[:IMAGES], y[:IMAGES], y, batches
 
 
 def report(name: str) -> None:

@@ -15,7 +15,8 @@ class Finding:
     """What one check found.
 
     check: its name. verdict: "ok", "defect" or "cannot tell". found: what was measured, a sentence. advice: the way
-    out, if there is something to do. numbers: the measured values behind the sentence, by name.
+    out, if there is something to do. numbers: the measured values behind the sentence, by name. looked_at,
+    not_looked_at: what the sentence rests on, and what it does not speak of.
     """
 
     check: str
@@ -23,6 +24,8 @@ class Finding:
     found: str
     advice: str = ""
     numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    looked_at: str = ""
+    not_looked_at: str = ""
 
 
 def count(variables: Iterable[keras.Variable]) -> int:

@@ -50,12 +50,18 @@ def read(tensor: Any) -> Any:
         return None
 
 
+class Seen(BaseException):
+    """Ends a step as soon as `Watch.image` is there; no error, so that nobody takes it for one."""
+
+
 class Watch:
     """While the context lasts, note what goes in and out of every layer inside `model`.
 
     Args:
         model: a built model.
         disturb: a layer whose first output gets noise added, so that one sees who depends on it.
+        keep: whether what goes into each layer is kept as it is.
+        glance: whether `Seen` is raised at the first layer with weights.
 
     Attributes:
         calls: how often each layer was called, by id.
@@ -65,10 +71,18 @@ class Watch:
         dropped: for each dropout layer that was called, by id, whether its output differed from its input.
         width: length of the last axis of each layer's first input, by id.
         second: each layer's input when it was called for the second time, by id.
+        arguments: of each layer's first call, by id, positional and named, if they are kept.
+        behind: the ids of the layers that were called behind the first layer with weights.
     """
 
-    def __init__(self, model: keras.Model, disturb: keras.layers.Layer | None = None):
-        self.layers, self.disturb = layers_of(model), disturb
+    def __init__(
+        self,
+        model: keras.Model,
+        disturb: keras.layers.Layer | None = None,
+        keep: bool = False,
+        glance: bool = False,
+    ):
+        self.layers, self.disturb, self.keep, self.glance = layers_of(model), disturb, keep, glance
         self.weighted = {id(layer) for layer in self.layers if is_weighted(layer)}
         self.calls: Counter[int] = Counter()
         self.parents: dict[int, dict] = defaultdict(dict)
@@ -77,6 +91,8 @@ class Watch:
         self.dropped: dict[int, bool] = {}
         self.width: dict[int, int] = {}
         self.second: dict[int, np.ndarray | None] = {}
+        self.arguments: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self.behind: set[int] = set()
         self._stack: list[keras.layers.Layer | None] = [None]
 
     def __enter__(self):
@@ -95,6 +111,10 @@ class Watch:
         def watched(*args, **kwargs):
             tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, np.ndarray) or ops.is_tensor(x)]
             given = tensors[0] if tensors else None
+            if self.first is not None:
+                self.behind.add(id(layer))
+            if self.keep:
+                self.arguments.setdefault(id(layer), (args, kwargs))
             self._before(layer, given)
             self._stack.append(layer)
             try:
@@ -121,6 +141,8 @@ class Watch:
             if id(layer) in self.weighted and is_float(given):
                 self.first = layer.path
                 self.image = read(given) if self.image is None else self.image
+                if self.glance:
+                    raise Seen
 
     def _after(self, layer, given, output):
         if self.first is None and ops.is_tensor(output):
@@ -147,7 +169,8 @@ def _disturbed(x):
 class GradientReader(keras.optimizers.SGD):
     """In the place of a model's optimizer: keeps the gradients of a step, and changes no weight.
 
-    gradients: for each variable, by id, its gradient as NumPy; None where the loss does not depend on it.
+    gradients: for each variable, by id, its gradient as NumPy; None where the loss does not depend on it. Where the
+        optimizer scales the loss, so that float16 does not lose small gradients, they are scaled too.
     """
 
     gradients: dict[int, np.ndarray | None] | None = None

@@ -4,10 +4,10 @@ They measure; names decide nothing. The exceptions, where nothing can be measure
 and which layers are dropout.
 """
 
-from vattn_utils.audit.checks import images, optimisation, weights
+from vattn_utils.audit.checks import derivatives, images, leaks, loss, optimisation, weights
 
 CHECKS = (
-    images.input_range, images.resolution, weights.shared_weights, weights.gradients, weights.frozen_weights,
-    weights.dropout, optimisation.decay_groups, optimisation.decay_strength, optimisation.schedule,
-    optimisation.labels_and_loss, images.test_images, weights.head_width,
+    images.input_range, images.resolution, weights.shared_weights, weights.gradients, derivatives.layer_gradients,
+    weights.frozen_weights, weights.dropout, optimisation.decay_groups, optimisation.decay_strength,
+    optimisation.schedule, loss.labels_and_loss, leaks.test_images, weights.head_width,
 )  # fmt: skip
