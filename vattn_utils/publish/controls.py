@@ -94,7 +94,7 @@ def forward(
 
 
 def _vit(model: ViT, pixels, temperature, shuffles, mask):
-    tokenizer, x = model.tokens, model.preprocessing(pixels)
+    tokenizer, x = model.tokens, _normalised(model.preprocessing, pixels)
     for index, convolution in enumerate(tokenizer.convolution_layers):
         x = _convolution(convolution, x, shuffles["tokens"], first=index == 0)
         if (index + 1) % tokenizer.convolutions == 0:
@@ -143,7 +143,7 @@ def _external(layer, x, temperature, mask, shuffle):
 
 
 def _patch_convnet(model: PatchConvNet, pixels, temperature, shuffles):
-    x = model.preprocessing(pixels)
+    x = _normalised(model.preprocessing, pixels)
     for index, convolution in enumerate(model.stem):
         x = _convolution(convolution, x, shuffles["stem"], first=index == 0)
     for block in model.trunk:
@@ -165,6 +165,18 @@ def _patch_convnet(model: PatchConvNet, pixels, temperature, shuffles):
     logits = model.logits(x if isinstance(model.logits, PerClassLogits) else x[:, 0])
     leading = {"query": query, "own_key": own_key, "own_value": own_value, "key": key, "value": value}
     return logits, [weights[:, None]], [{name: array[0] for name, array in leading.items()}]
+
+
+def _normalised(layer, pixels):
+    """What `Preprocessing` does, with each constant as a sum of two, as the graph keeps them in half precision."""
+    mean, scale = np.array(layer.mean, "float32"), 1 / np.array(layer.std, "float32")
+    (mean, little), (scale, rest) = ((coarse, exact - coarse) for exact in (mean, scale) for coarse in [_half(exact)])
+    x = pixels - mean - little
+    return x * scale + x * rest
+
+
+def _half(values):
+    return values.astype("float16").astype("float32")
 
 
 def _trunk_branch(block, x, shuffle):

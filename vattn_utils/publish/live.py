@@ -6,12 +6,10 @@ record, the code or the converter changed (`made`), and always with the same byt
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from vattn_utils.data import cifar, files
 from vattn_utils.maps.passport import Passport
@@ -35,10 +33,10 @@ MAPS = {
 }
 
 
-def export(folder: Path = made.FOLDER) -> list[dict[str, Any]]:
+def export(folder: Path = made.FOLDER) -> None:
     """Write the models of `made.RECORDS` and their list into `folder`, those that are fresh excepted.
 
-    Returns what `models.json` says of each. Raises `RecordError` for a record that is missing or altered.
+    Raises `RecordError` for a record that is missing or altered.
     """
     folder.mkdir(parents=True, exist_ok=True)
     listed = folder / made.LIST
@@ -55,18 +53,20 @@ def export(folder: Path = made.FOLDER) -> list[dict[str, Any]]:
         method, label = MAPS[record.kind]
         shown = {"method": method, "label": label}
         page = {"name": name, "title": TITLES[name], "file": path.name, "bytes": path.stat().st_size, "map": shown}
-        entries.append({**page, **entry, "passport": passport(record_name, method)})
+        entries.append({**entry, **page, "passport": passport(record_name, method)})
     found = {"made_from": made.digest_of_all(), "models": entries}
     files.write_atomically(listed, json.dumps(found, indent=1) + "\n")
-    return entries
 
 
 def graph(model: Classifier) -> bytes:
     """`model` under control as a LiteRT graph, the same bytes each time.
 
     Inputs: pixels `(1, H, W, 3)`, temperature `(1,)`, randomise `(units,)` and, where there is something to mute,
-    head_mask; outputs: logits, and for layer i map_i and the steps to it, by name. See `controls.forward`.
+    head_mask; outputs: logits, and for layer i map_i and the steps to it, by name. See `controls.forward`. Needs
+    TensorFlow as Keras' backend.
     """
+    import tensorflow as tf  # here alone: every other command does without it
+
     mask = controls.mask_shape(model)
     shapes = {
         "pixels": (1, model.image_size, model.image_size, 3),
@@ -133,14 +133,17 @@ def passport(record: str, method: str) -> dict[str, Any] | None:
 
 
 def _in_numbers(worth: Passport) -> dict[str, Any]:
-    interval: Callable[..., dict[str, float]] = lambda mean, low, high: dict(mean=mean, low=low, high=high)
     return {
         "method": worth.method,
         "images": worth.images,
         "steps": worth.steps,
         "fill": worth.fill,
         "chance": 0,
-        "difference": interval(*bootstrap(worth.differences)),
-        "gains": {rival: interval(*gain) for rival, gain in worth.gains().items()},
+        "difference": _interval(bootstrap(worth.differences)),
+        "gains": {rival: _interval(gain) for rival, gain in worth.gains().items()},
         "new_weights": float(worth.new_weights.mean()),
     }
+
+
+def _interval(found: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("mean", "low", "high"), found, strict=True))

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 FOLDER = ROOT / "_build" / "live"
 LIST = "models.json"
+CODE = ("controls.py", "live.py")  # of this station, what a graph follows from
 # The records on the live page, by what the page calls their models.
 RECORDS = {
     "vit": "vit-cifar100-book",
@@ -21,7 +22,7 @@ RECORDS = {
 
 def digest(name: str) -> str:
     """Of all that the graph of the record `name` follows from: the record, the code, and what converts it."""
-    code = [path for station in ("models", "publish") for path in sorted((PACKAGE / station).glob("*.py"))]
+    code = [*sorted((PACKAGE / "models").glob("*.py")), *(PACKAGE / "publish" / file for file in CODE)]
     tools = [f"{tool} {version(tool)}" for tool in ("keras", "tensorflow", "numpy")]
     # A record names the SHA-256 of its weights, and that of the record whose encoder it has.
     return _digest([ROOT / "records" / name / "record.json", *code], tools)
@@ -34,15 +35,16 @@ def digest_of_all() -> str:
     return _digest(more, [digest(name) for name in RECORDS.values()])
 
 
+def files(folder: Path) -> list[str]:
+    """The names of what a page needs of `folder`: the list, and the models that it names."""
+    return [LIST, *(entry["file"] for entry in json.loads((folder / LIST).read_text())["models"])]
+
+
 def fresh(folder: Path) -> bool:
     """Whether `folder` holds the models and their list as they would be made now."""
-    path = folder / LIST
-    if not path.is_file():
+    if not (folder / LIST).is_file() or not all((folder / name).is_file() for name in files(folder)):
         return False
-    found = json.loads(path.read_text())
-    return found["made_from"] == digest_of_all() and all(
-        (folder / entry["file"]).is_file() for entry in found["models"]
-    )
+    return json.loads((folder / LIST).read_text())["made_from"] == digest_of_all()
 
 
 def _digest(files: Iterable[Path], words: Iterable[str]) -> str:

@@ -24,19 +24,16 @@ export async function readPicture(source) {
   const name = source.name ? `“${source.name}”` : "What you gave";
   if (!source.size) throw new Error(`${name} is empty; ${ANOTHER}.`);
   if (source.size > MOST_BYTES) throw new Error(`${name} is larger than 50 MB; choose a smaller picture.`);
-  const address = URL.createObjectURL(source), image = new Image();
-  try {
-    image.src = address;
-    await image.decode().catch(() => {
-      const picture = source.type.startsWith("image/");
-      throw new Error(picture ? `${name} is broken, or of a kind that this browser cannot show; ${ANOTHER}.` : `${name} is not a picture; ${ANOTHER}.`);
-    });
-    const found = prepared(image, image.naturalWidth, image.naturalHeight);
-    if (source.type === "image/gif") found.notes.push("Of a GIF the first frame is used.");
-    return found;
-  } finally {
-    URL.revokeObjectURL(address);
-  }
+  // Unlike an image element, this refuses a file that was cut short.
+  const bitmap = await createImageBitmap(source, {imageOrientation: "from-image"}).catch(() => {
+    const picture = source.type.startsWith("image/");
+    const fault = picture ? "is broken, or of a kind that this browser cannot show" : "is not a picture";
+    throw new Error(`${name} ${fault}; ${ANOTHER}.`);
+  });
+  const found = prepared(bitmap, bitmap.width, bitmap.height);
+  bitmap.close();
+  if (source.type === "image/gif") found.notes.push("Of a GIF the first frame is used.");
+  return found;
 }
 
 async function fetched(address) {
@@ -54,14 +51,18 @@ function prepared(drawable, width, height) {
   context.drawImage(drawable, Math.floor((width - edge) / 2), Math.floor((height - edge) / 2), edge, edge, 0, 0, shown, shown);
   if (width !== height) notes.push(`Only the central square is used: the picture has ${width} x ${height} pixels.`);
   if (edge < SIZE) notes.push(`The picture was enlarged: it has ${width} x ${height} pixels.`);
-  const {data} = context.getImageData(0, 0, shown, shown);
-  if (data.some((value, at) => at % 4 === 3 && value < 255)) {
+  if (!opaque(context.getImageData(0, 0, shown, shown).data)) {
     notes.push("Transparent parts are laid on white.");
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = "white";
     context.fillRect(0, 0, shown, shown);
   }
   return {canvas, small: shrink(context.getImageData(0, 0, shown, shown), SIZE), width, height, notes};
+}
+
+function opaque(data) {
+  for (let at = 3; at < data.length; at += 4) if (data[at] < 255) return false;
+  return true;
 }
 
 /**
@@ -73,24 +74,36 @@ function prepared(drawable, width, height) {
  * @returns {Float32Array} (size, size, 3), 0 to 255
  */
 export function shrink({data, width, height}, size) {
-  const across = taps(width, size), down = taps(height, size);
-  const rows = new Uint8ClampedArray(height * size * 3), found = new Uint8ClampedArray(size * size * 3);
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < size; x++)
-      for (let channel = 0; channel < 3; channel++) {
-        const {first, weights} = across[x];
-        let sum = 0;
-        for (let tap = 0; tap < weights.length; tap++) sum += weights[tap] * data[4 * (y * width + first + tap) + channel];
-        rows[3 * (y * size + x) + channel] = sum;
+  const rows = resampled(data, height, width, size, 4);
+  return Float32Array.from(turned(resampled(turned(rows, height, size), size, height, size, 3), size, size));
+}
+
+/** Lines of `length` pixels, `step` numbers each, as lines of `size` pixels of three colours. */
+function resampled(data, lines, length, size, step) {
+  const found = new Uint8ClampedArray(lines * size * 3), of = taps(length, size);
+  for (let line = 0, at = 0; line < lines; line++)
+    for (const {first, weights} of of) {
+      let red = 0, green = 0, blue = 0, from = (line * length + first) * step;
+      for (let tap = 0; tap < weights.length; tap++, from += step) {
+        red += weights[tap] * data[from];
+        green += weights[tap] * data[from + 1];
+        blue += weights[tap] * data[from + 2];
       }
-  for (let y = 0; y < size; y++)
-    for (let at = 0; at < 3 * size; at++) {
-      const {first, weights} = down[y];
-      let sum = 0;
-      for (let tap = 0; tap < weights.length; tap++) sum += weights[tap] * rows[3 * size * (first + tap) + at];
-      found[3 * size * y + at] = sum;
+      found[at++] = red;
+      found[at++] = green;
+      found[at++] = blue;
     }
-  return Float32Array.from(found);
+  return found;
+}
+
+/** Rows as columns: (lines, length, 3) to (length, lines, 3). */
+function turned(data, lines, length) {
+  const found = new Uint8ClampedArray(data.length);
+  for (let line = 0; line < lines; line++)
+    for (let place = 0; place < length; place++)
+      for (let channel = 0; channel < 3; channel++)
+        found[3 * (place * lines + line) + channel] = data[3 * (line * length + place) + channel];
+  return found;
 }
 
 /** For each of `size` pixels: which of `length` it is made of, and how. */
