@@ -21,14 +21,13 @@ import bookproof
 from bookproof import display
 from bookproof.checks.prose import CODE
 from bookproof.refresh import LANGUAGE_INFO
-from vattn_utils.show import plots
+from vattn_utils.show import explorer_page, plots
 
 ROOT = Path(__file__).parents[1]
 
 FOLDERS = ("vattn_utils", "bookproof/src/bookproof")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
-EXPLORER = ROOT / "vattn_utils" / "show" / "explorer.html"
 
 # Nothing that runs what it reads
 
@@ -218,7 +217,7 @@ def without_data(html):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_committed_output_brings_html_along_but_the_explorers(path):
-    known = without_data(EXPLORER.read_text(encoding="utf-8"))
+    known = without_data(explorer_page.TEMPLATE)
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -229,7 +228,7 @@ def test_no_committed_output_brings_html_along_but_the_explorers(path):
 
 
 def test_a_name_in_an_explorer_stays_data():
-    template = EXPLORER.read_text(encoding="utf-8")
+    template = explorer_page.TEMPLATE
     filled = template.replace("{{about}}", '["\\u003cb>"]').replace("{{payload}}", "eJwD")
     assert without_data(filled) == without_data(template)
     for name in NAMES:

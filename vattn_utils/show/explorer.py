@@ -1,30 +1,32 @@
 """The explorer: one piece of HTML in which a reader points at a patch and sees what it attends to.
 
-What is shown and how stands in `explorer.html`, the same for every explorer; here the two blocks of data are made that
-go into it. One of them says what there is (JSON), the other holds the arrays: attention as bytes, each map relative to
-its own maximum, deflated, in base64.
+Here is what an explorer is made of and what may be given to it; how it becomes a page stands in `explorer_page.py`, and
+what the page does in the files `explorer.*` and `explorer_*.js`, the same for every explorer.
 """
 
-import base64
-import json
-import re
-import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
-from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
-from vattn_utils.data import check_images
+from vattn_utils.data.checks import (
+    check_choice,
+    check_class_names,
+    check_images,
+    check_labels,
+    check_text,
+    check_whole,
+)  # fmt: skip
 from vattn_utils.maps import attention, attribution
-from vattn_utils.show.plots import ATTENTION
+from vattn_utils.maps.attention import AttentionMap
+from vattn_utils.models.classifier import Classifier, check_classifier
+from vattn_utils.show import explorer_page
 
-TEMPLATE = Path(__file__).with_suffix(".html")
-MAX_BYTES = 1_500_000  # of the HTML: a chapter may have 2 MB
+MAX_BYTES = 500_000  # of the HTML: a chapter may have 2 MB
 MAX_IMAGES = 64  # to choose from, whatever their maps weigh
-SIGNED = "RdBu_r"
 
 
 @dataclass(frozen=True)
@@ -40,41 +42,69 @@ class Explorer:
     text: str
     arrays: dict = field(repr=False)
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html, "text/plain": self.text}
 
 
-def explorer(model, images, labels=None, class_names=None, title="What the model attends to"):
+def explorer(
+    model: Classifier,
+    images: np.ndarray,
+    labels: ArrayLike | None = None,
+    class_names: Sequence[str | int] | None = None,
+    title: str = "What the model attends to",
+    presets: Mapping[str, Mapping[str, int | str]] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Explorer:
     """An interactive page of everything `model` attends to in `images`, without a kernel and without a network.
 
-    The reader chooses an image, a layer and a head or all of them, and points at a patch, at a memory slot, or names a
-    class; where the model has them, the views are the attention, its rollout, and the evidence for a class.
+    The map lies over the picture. The reader chooses an image, and a layer and head among small maps of all, and points
+    at a patch or a memory slot; a click holds it. Where the model has them, there are also its rollout, and the
+    evidence for a class (`attribution.evidence`, as a share of the picture's). It opens on the patch that is attended
+    to most, the maximum of the pooling's map, or of the last layer's maps taken together; and on the head of the last
+    layer before the pooling whose maps are spread widest.
 
     Args:
-        model: a `Classifier`.
-        images: `(B, H, W, 3)`, 0 to 255, at most 64 and as many as fit into 1.5 MB.
+        model: a `Classifier` with attention.
+        images: `(B, H, W, 3)`, 0 to 255, at most 64.
         labels: integers `(B,)`, the classes whose evidence is shown; None means those that the model predicts.
         class_names: one name for each of the model's classes; None counts them.
         title: plain text above the page.
+        presets: what there is to try, {text: where}; `where` has any of image, row and column, counted from 1, and
+            layer (a number from 0, "pooling", "rollout" or "evidence"), head and slot, from 0: as the page names them.
+        max_bytes: of the HTML.
 
-    Returns an `Explorer`; the same input gives the same HTML. Each map in it is within 1/255 of its maximum of the
-    array, evidence is exact in float32. Raises ValueError or TypeError for input that does not fit the model, and
-    ValueError for more images than fit, with the number that do.
+    Returns an `Explorer`; the same input gives the same HTML. Each map in it is within half a level of the array, of
+    255, 127, 63, 31 or 15 levels of its maximum, as many as fit; what a token reads from a slot is within half a level
+    of 1. Evidence is exact in float32. Raises ValueError or TypeError for input that does not fit the model, for a model
+    without attention or with NaN in it, and ValueError for more images than fit, with the number that do.
     """
-    check_images(images, model.image_size)
-    if not 1 <= len(images) <= MAX_IMAGES:
+    check_classifier(model, "an explorer")
+    if not model.attention_layers:
+        raise ValueError(f"{model.name} has no layer of attention; there is nothing to explore")
+    images = check_images(images, model.image_size)
+    if len(images) > MAX_IMAGES:
         raise ValueError(f"{len(images)} images cannot be chosen from; give 1 to {MAX_IMAGES}")
-    names = _checked_names(class_names, model.num_classes)
-    probabilities = ops.convert_to_numpy(ops.softmax(ops.cast(model(images, training=False), "float32")))
+    names, title = check_class_names(class_names, model.num_classes), check_text("title", title)
+    check_whole("max_bytes", max_bytes)
+    probabilities = _probabilities(model, images)
     predicted = probabilities.argmax(axis=-1)
-    classes = predicted if labels is None else _checked_labels(labels, len(images), model.num_classes)
-    if "evidence" in attribution.methods(model):
-        layers, gradients = attribution.attention_gradients(model, images, classes)
-        evidence = attribution.evidence_of(layers, gradients, classes).astype("float32")
-    else:
-        layers, evidence = attention.maps(model, images), None
-    mixing = [layer for layer in layers if layer.kind == "self"]
-    rollout = attention.rollout(mixing) if mixing else None
+    classes = predicted if labels is None else check_labels(labels, len(images), model.num_classes)
+    layers, rollout, evidence = _seen(model, images, classes)
+
+    shown = {layer.kind if layer.kind == "pooling" else str(depth): layer for depth, layer in enumerate(layers)}
+    described = [_described(name, layer) for name, layer in shown.items()]
+    mixing = [layer for layer in layers if layer.kind != "pooling"]
+    exact = {
+        "images": np.clip(np.rint(images), 0, 255).astype("uint8"),
+        "attention": explorer_page.colours(),
+        "focus": _focus(layers).astype("uint16"),
+    }
+    if rollout is not None:
+        shown["rollout"] = AttentionMap("self", rollout[:, None], model.grid, mixing[0].prefix_tokens)
+        described.append({**_described("rollout", shown["rollout"]), "kind": "rollout"})
+    if evidence is not None:
+        exact["evidence"] = evidence.reshape(len(images), -1)
+        described.append(dict(name="evidence", label="evidence", kind="evidence", prefix=0, heads=1, slots=0))
 
     captions = []
     for label, found, share in zip(classes, predicted, probabilities.max(axis=-1), strict=True):
@@ -86,106 +116,110 @@ def explorer(model, images, labels=None, class_names=None, title="What the model
         "size": images.shape[1:3],
         "images": captions,
         "classes": names if any(layer.kind == "pooling" and layer.weights.shape[2] > 1 for layer in layers) else None,
-        "evidence": evidence is not None,
-        "signed": evidence is not None and bool(evidence.min() < 0),
-        "layers": [],
+        "layers": described,
+        "opens": {"layer": max(0, len(mixing) - 1), "head": _widest_head((mixing or layers)[-1])},
+        "presets": _checked_presets(presets or {}, described, len(images), model.grid),
     }
-    arrays = {
-        "images": np.clip(np.rint(images), 0, 255).astype("uint8"),
-        "attention": _colours(ATTENTION),
-        "signed": _colours(SIGNED),
-    }
-    if evidence is not None:
-        arrays["evidence"] = evidence.reshape(len(images), -1)
-    for name, layer in enumerate(layers):
-        about["layers"].append(_described(str(name), layer))
-        arrays |= _quantised(str(name), layer)
-    if rollout is not None:
-        mixed = attention.AttentionMap("self", rollout[:, None], model.grid, mixing[0].prefix_tokens)
-        about["layers"].append(_described("rollout", mixed))
-        arrays |= _quantised("rollout", mixed)
-
     drawn = {
         "images": images,
         "layers": [layer.weights for layer in layers],
         "slot_maps": [layer.slot_maps for layer in layers if layer.slot_maps is not None],
         "rollout": rollout,
-        "evidence": evidence,
+        "evidence": exact.get("evidence"),
+        "focus": exact["focus"],
     }
-    html = _page(about, arrays)
-    _check_size(len(html.encode()), len(_page(about, {}).encode()), len(images))
-    return Explorer(html, f"Interactive: {title} (images: {len(images)}, layers of attention: {len(layers)}).", drawn)
+    html = _fitting(about, exact, shown, getattr(model, "mixing", True), max_bytes)
+    text = f"Interactive: {title} (images: {len(images)}, layers of attention: {len(layers)})."
+    return Explorer(html, text, drawn)
+
+
+def _probabilities(model, images):
+    logits = ops.convert_to_numpy(ops.cast(model(images, training=False), "float32"))
+    if not np.isfinite(logits).all():
+        raise ValueError("the logits hold NaN or infinity; look at the model's weights")
+    return ops.convert_to_numpy(ops.softmax(logits))
+
+
+def _seen(model, images, classes):
+    """The model's attention, its rollout, and the evidence for the classes; None for what it has not."""
+    if "evidence" in attribution.methods(model):
+        layers, gradients = attribution.attention_gradients(model, images, classes)
+        evidence = attribution.evidence_of(layers, gradients, classes).astype("float32")
+    else:
+        layers, evidence = attention.maps(model, images), None
+    mixing = [layer for layer in layers if layer.kind == "self"]
+    return layers, attention.rollout(mixing) if mixing else None, evidence
+
+
+def _fitting(about, exact, shown, mixing, max_bytes):
+    """The page with as many levels as fit into `max_bytes`."""
+    for levels in explorer_page.LEVELS:
+        arrays = dict(exact)
+        for name, layer in shown.items():
+            arrays |= explorer_page.in_levels(name, layer, levels, mixing)
+        html = explorer_page.filled({**about, "levels": levels}, arrays)
+        size = len(html.encode())
+        if size <= max_bytes:
+            return html
+    empty, count = len(explorer_page.filled(about, {}).encode()), len(about["images"])
+    fit = int((max_bytes - empty) / (size - empty) * count)
+    way = f"give at most {fit} images" if fit > 0 else "not even one fits; use a model of fewer layers or tokens"
+    raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {max_bytes:,}; {way}")
 
 
 def _described(name, layer):
     """What the page must know of a layer, for JSON."""
-    heads, slots = layer.weights.shape[1], layer.weights.shape[3] if layer.kind == "external" else 0
-    class_token = layer.prefix_tokens > layer.registers
-    told = {"kind": layer.kind, "prefix": layer.prefix_tokens, "class_token": class_token}
-    return {"name": name, **told, "heads": heads, "slots": slots}
-
-
-def _quantised(name, layer):
-    """A layer's arrays under their names; what goes to class tokens is kept apart, exact, so that no patch pales."""
-    weights = layer.weights[..., layer.prefix_tokens :]
-    arrays = _bytes_and_top(weights, f"{name}.")
-    if layer.prefix_tokens:
-        arrays[f"{name}.own"] = layer.own_share().astype("float32")  # (B, heads, queries)
-    if layer.kind == "external":
-        arrays |= _bytes_and_top(layer.slot_maps[..., -prod(layer.grid) :], f"{name}.slot_")
-    return arrays
-
-
-def _bytes_and_top(maps, name):
-    """Maps `(..., places)`, not negative, as bytes and the maximum of each: a value is about byte / 255 * top."""
-    top = maps.max(axis=-1).astype("float32")
-    if not np.isfinite(top).all():
-        raise ValueError("the attention holds NaN or infinity; look at the model's weights")
-    scale = np.where(top > 0, top, 1)[..., None]
-    return {f"{name}bytes": np.rint(maps / scale * 255).astype("uint8"), f"{name}top": top}
-
-
-def _colours(name):
-    """The colour map's table, uint8 `(256, 3)`."""
-    return plt.get_cmap(name)(np.arange(256), bytes=True)[:, :3]
-
-
-def _page(about, arrays):
-    """The template with its two blocks of data filled in."""
-    # The floats first: the page reads them in place, at multiples of four bytes.
-    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
-    listed = [[name, array.dtype.str[1:], array.shape] for name, array in arrays.items()]
-    packed = zlib.compress(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values()), 9)
-    # No "<", so that a name in it cannot end the block.
-    blocks = {
-        "about": json.dumps({**about, "arrays": listed}, ensure_ascii=False).replace("<", "\\u003c"),
-        "payload": base64.b64encode(packed).decode(),
+    return {
+        "name": name,
+        "label": f"layer {name}" if name.isdigit() else name,
+        "kind": layer.kind,
+        "prefix": layer.prefix_tokens,
+        "class_token": layer.prefix_tokens > layer.registers,
+        "heads": layer.weights.shape[1],
+        "slots": layer.weights.shape[3] if layer.kind == "external" else 0,
     }
-    return re.sub(r"{{(\w+)}}", lambda hole: blocks[hole[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _check_size(size, empty, count):
-    if size > MAX_BYTES:
-        fit = int((MAX_BYTES - empty) / (size - empty) * count)
-        way = f"give at most {fit} images" if fit > 0 else "not even one fits; use a model of fewer layers or tokens"
-        raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {MAX_BYTES:,}; {way}")
+def _focus(layers):
+    """The patch of each image that is attended to most, `(B,)`: by the pooling, or by the last layer in all."""
+    last = layers[-1]
+    if last.kind == "external":
+        places = last.slot_maps[..., -last.grid[0] * last.grid[1] :]
+    else:
+        places = last.weights[..., last.prefix_tokens :]
+    return places.mean(axis=(1, 2)).argmax(axis=-1)
 
 
-def _checked_names(names, count):
-    if names is None:
-        return [f"class {index}" for index in range(count)]
-    if len(names) != count:
-        raise ValueError(f"{len(names)} class_names do not fit a model of {count} classes; give one for each")
-    return [str(name) for name in names]
+def _widest_head(layer):
+    """The head of a layer whose maps are spread over the most places, on average."""
+    maps = layer.weights if layer.slot_maps is None else layer.slot_maps
+    return int(attention.spread(maps).mean(axis=(0, 2)).argmax())
 
 
-def _checked_labels(labels, count, classes):
-    labels = np.asarray(labels)
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels of shape {labels.shape} and dtype {labels.dtype} do not fit {count} images; "
-            "give one integer for each"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels go from {labels.min()} to {labels.max()}; those of this model are 0 to {classes - 1}")
-    return labels
+def _checked_presets(presets, layers, count, grid):
+    """The presets as the page takes them: every one leads somewhere."""
+    if not isinstance(presets, Mapping):
+        raise TypeError(f"presets is {type(presets).__name__}; give a dict, {{text: dict(layer=3, head=2)}}")
+    found = {}
+    for text, where in presets.items():
+        if not isinstance(where, Mapping):
+            raise TypeError(
+                f"presets[{text!r}] is {type(where).__name__}; give a dict of image, layer, head, row, column"
+            )
+        named = {layer["name"]: layer for layer in layers}
+        layer = named[layers[0]["name"]]
+        told = {}
+        if "layer" in where:
+            check_choice(f"presets[{text!r}]: layer", str(where["layer"]), tuple(named))
+            layer = named[str(where["layer"])]
+            told["layer"] = layer["name"]
+        most = {
+            "image": (1, count), "row": (1, grid[0]), "column": (1, grid[1]), "head": (0, layer["heads"] - 1),
+            "slot": (0, layer["slots"] - 1),
+        }  # fmt: skip
+        for name, value in where.items():
+            check_choice(f"presets[{text!r}]: a name", name, ("layer", *most))
+            if name != "layer":
+                told[name] = check_whole(f"presets[{text!r}]: {name}", value, *most[name])
+        found[check_text("a preset", text)] = told
+    return found
