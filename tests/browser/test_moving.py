@@ -259,7 +259,8 @@ SIZES = """root => {
 }"""
 # Text that reaches beyond the drawing, or over other text.
 CROWDED = """root => {
-  const texts = [...root.querySelectorAll("svg text")], edge = root.querySelector("svg").getBoundingClientRect();
+  const texts = [...root.querySelectorAll("svg text")];
+  const edge = root.querySelector(".vm-stage svg").getBoundingClientRect();
   const boxes = texts.map(it => it.getBoundingClientRect()), found = [];
   boxes.forEach((one, i) => {
     const beyond = one.left < edge.left - 1 || one.right > edge.right + 1 || one.bottom > edge.bottom + 4;

@@ -79,7 +79,7 @@ const enliven = (root, idea) => {
     time.value = at;
     draw();
   };
-  const figure = idea({told, arrays, addresses, colour, scale, picture, stage, choices, show, now});
+  const figure = idea({told, arrays, colour, scale, picture, stage, choices, show, now});
   const end = figure.beats.at(-1).to;
   time.max = end;
 

@@ -38,7 +38,7 @@ const idea = ({told, arrays, colour, stage, show, now}) => {
     const {scores, maps, shares, alone, moved, here, there} = state(at), four = wide >= 640;
     const name = four ? 50 : 22, third = four ? 58 : (wide - name) / columns, from = name + columns * third + 20, half = wide / 2 + 4;
     const cell = Math.min(46, Math.floor((four ? (wide - from - 96) / 3 : half - 40) / columns)), high = four ? 52 : 28;
-    const drawing = [text(0, 13, "Scores: move them", "head key")];
+    const drawing = [text(0, 18, "Scores: move them", "head key")];
     scores.forEach((row, i) => {
       drawing.push(text(0, 44 + 52 * i + 30, four ? `token ${i + 1}` : `t${i + 1}`, "soft"));
       row.forEach((score, j) => {
@@ -59,7 +59,9 @@ const idea = ({told, arrays, colour, stage, show, now}) => {
         row.forEach((share, j) => drawing.push(
           box(x + j * cell, y + 26 + i * high, cell - 1, high - 1, `fill="${colour(share)}"`),
           `<text x="${x + (j + 0.5) * cell}" y="${y + 30 + (i + 0.5) * high}" class="middle" style="fill:${share < 0.6 ? "#fff" : "#000"}">${share.toFixed(2)}</text>`));
-        if (rowsChanged?.[i]) drawing.push(box(x - 1, y + 25 + i * high, columns * cell + 1, high + 1, 'class="ring ink" rx="2"'));
+        if (rowsChanged?.[i]) drawing.push(
+          box(x + 1.5, y + 27.5 + i * high, columns * cell - 4, high - 4, 'class="ring paper"'),
+          box(x - 0.5, y + 25.5 + i * high, columns * cell, high, 'class="ring ink" rx="1"'));
       });
       sums.forEach((list, i) => drawing.push(kind === "columns"
         ? text(x + (i + 0.5) * cell, y + 40 + rows * high, total(list), "soft middle")

@@ -1,5 +1,5 @@
 // One query asks all patches: from equal weights, which are the mean, to the weights it has learned.
-const idea = ({told, arrays, addresses, colour, scale, picture, choices, stage, show, now}) => {
+const idea = ({told, arrays, colour, scale, picture, choices, stage, show, now}) => {
   const {equal, learned, mean, attended, logits} = arrays, [, columns] = told.grid;
   const STEPS = told.steps, HOLD = 0.8, END = 6;  // how many shares of the way Python has computed; seconds
   const classes = told.classes.length;
@@ -16,9 +16,9 @@ const idea = ({told, arrays, addresses, colour, scale, picture, choices, stage, 
   const top = Math.max(...mean.concat(attended).flat().map(Math.abs));
   const low = Math.min(0, ...logits.flat()), high = Math.max(...logits.flat());
 
-  const buttons = addresses.map((address, i) => {
-    const button = make("button", {type: "button", "aria-label": `Image ${i + 1}: ${told.titles[i]}`}, choices);
-    make("img", {src: address, alt: ""}, button);
+  const buttons = told.titles.map((title, i) => {
+    const button = make("button", {type: "button", "aria-label": `Image ${i + 1}: ${title}`}, choices);
+    button.innerHTML = `<svg width="40" height="40" aria-hidden="true">${picture(0, 0, 40, i)}</svg>`;
     button.addEventListener("click", () => { shown = i; show(now()); });
     return button;
   });
