@@ -33,7 +33,7 @@ TWO := -n 2 --dist loadfile
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
 .PHONY: help book html test data style stale units chapters quick pages execute verify refresh
-.PHONY: mutations colab backends bench links pins clean
+.PHONY: mutations lies colab backends bench links pins clean
 
 help: ## list the targets
 	@echo "Attention in Vision: make TARGET"
@@ -108,6 +108,9 @@ refresh: $(READY) ## execute in the published profile and put the outputs back i
 
 mutations: $(READY) ## plant deliberate faults in copies; every one must be caught by the check named beside it
 	@$(RUN) -m tests.mutations
+
+lies: $(READY) ## plant lies in copies of the book, one by one and all at once; every one must be caught, nothing is executed
+	@$(RUN) -m tests.mutations --lies
 
 colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest and the newest versions (takes long)
 	@$(PYTEST) tests/colab

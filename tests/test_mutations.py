@@ -12,7 +12,9 @@ import pytest
 from tests.mutations import __main__ as command
 from tests.mutations import runner
 from tests.mutations.faults import MUTATIONS
+from tests.mutations.lies import LIES, TOGETHER
 from tests.mutations.runner import ROOT, Mutation, MutationError, Report
+from tests.mutations.telling import Lie
 
 WRONG_SIGN = Mutation("sign", "vattn_utils/sums.py", "a + b", "a - b", "Subtracts.", ("tests/test_sums.py::test_sum",))
 COPY = Path("/copy")
@@ -28,11 +30,34 @@ def test_every_mutation_can_be_planted_and_names_checks_that_exist(mutation):
     if mutation.file.endswith(".py"):
         compile(text, mutation.file, "exec")
     assert mutation.wrong.endswith(".")
+    assert_checks_exist(mutation)
+
+
+def assert_checks_exist(mutation):
     assert mutation.caught_by
     for check in mutation.caught_by:
         file, _, test = check.partition("[")[0].partition("::")
         assert (ROOT / file).is_file()
         assert file.endswith(".ipynb") or re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.M), check
+
+
+def test_every_lie_can_be_told_and_names_checks_that_exist(tmp_path):
+    told = ("book/", "benchmarks/", "README.md", "_config.yml", "Makefile", "requirements.in", ".ci/")
+    files = [name for name in runner.project_files() if name.startswith(told) or name.endswith("record.json")]
+    runner.copy_project(files, tmp_path)
+    TOGETHER.plant(tmp_path)
+    for lie in LIES:
+        assert lie.wrong.endswith(".")
+        assert_checks_exist(lie)
+    assert len({lie.name for lie in LIES}) == len(LIES)
+
+
+def test_a_lie_that_finds_nothing_to_tell_is_no_proof(project):
+    def change(copy):
+        raise MutationError("there is no number")
+
+    verdict = runner.try_mutation(Lie("none", change, "Nothing.", ("tests/test_sums.py::test_sum",)), *project)
+    assert (verdict.caught, verdict.reason) == (False, "could not be planted: there is no number")
 
 
 def test_no_two_mutations_share_a_name_or_a_change():
@@ -54,6 +79,9 @@ def test_the_list_is_shown_without_running_anything(capsys):
     assert command.main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(f"{mutation.name}: {mutation.wrong}" in shown for mutation in MUTATIONS)
+    assert command.main(["--lies", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{lie.name}: {lie.wrong}" in shown for lie in LIES)
 
 
 # Planting

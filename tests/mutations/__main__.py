@@ -1,5 +1,7 @@
 """Plant every mutation and see that its check catches it: `python -m tests.mutations`, or `make mutations`.
 
+With `--lies` it is the lies in the book that are planted, which needs a few minutes: `make lies`.
+
 First every check runs once on a copy without a fault, where it must pass. Exit status 0 only if none survives.
 """
 
@@ -12,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutations.faults import MUTATIONS
+from tests.mutations.lies import LIES, OUT_OF_REACH, TOGETHER
 from tests.mutations.runner import ROOT, MutationError, mutated, project_files, try_mutation, unfit_checks
 
 README = Path(__file__).with_name("README.md")
@@ -21,10 +24,24 @@ A test that cannot fail proves nothing. Each row is a small deliberate fault: `p
 `make mutations`) plants it in a copy of the project and runs the check named beside it there, which passes without the
 fault and must fail with it. `--list` shows what is planted, `--only NAME` tries one.
 
-This table is written by `python -m tests.mutations --write`, when none has survived.
+These tables are written by `python -m tests.mutations --write`, when none has survived.
 
 | mutation | file | what is wrong with it | caught by |
 |---|---|---|---|
+"""
+LIES_HEADING = """
+## Lies
+
+What could be told in the book by an edit or a careless merge, one by one and all at once: `make lies`.
+
+| lie | what is wrong with it | caught by |
+|---|---|---|
+"""
+BEYOND = """
+What no check of the book's own can find, and what is done about it:
+
+| | |
+|---|---|
 """
 
 
@@ -39,18 +56,22 @@ def table(mutations):
         f"| {m.name} | `{m.file}` | {m.wrong} | {', '.join(f'`{short(check)}`' for check in m.caught_by)} |\n"
         for m in mutations
     ]
-    return HEADING + "".join(rows)
+    lies = [
+        f"| {lie.name} | {lie.wrong} | {', '.join(f'`{short(check)}`' for check in lie.caught_by)} |\n" for lie in LIES
+    ]
+    beyond = [f"| {what} | {why} |\n" for what, why in OUT_OF_REACH.items()]
+    return HEADING + "".join(rows) + LIES_HEADING + "".join(lies) + BEYOND + "".join(beyond)
 
 
-def chosen(names):
-    """The mutations of these names, or all for no names. Raises MutationError for an unknown one."""
-    known = {mutation.name: mutation for mutation in MUTATIONS}
+def chosen(names, among=MUTATIONS):
+    """The mutations, or lies, of these names, or all for no names. Raises MutationError for an unknown one."""
+    known = {mutation.name: mutation for mutation in among}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise MutationError(f"there is no mutation {name!r}; {hint}--list names all {len(known)}")
-    return [known[name] for name in names] or list(MUTATIONS)
+    return [known[name] for name in names] or list(among)
 
 
 def cores():
@@ -60,26 +81,32 @@ def cores():
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this mutation (repeatable)")
+    parser.add_argument("--lies", action="store_true", help="plant lies in the book instead")
     parser.add_argument("--list", action="store_true", help="show the mutations and run nothing")
     parser.add_argument("--jobs", type=int, default=cores(), help="how many at once; default: the usable cores")
     parser.add_argument("--write", action="store_true", help=f"write {README.relative_to(ROOT)} if none survives")
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error(f"--jobs {options.jobs} is not possible; use 1 or more")
-    if options.write and options.only:
-        parser.error("--write tells of all mutations; leave out --only")
+    if options.write and (options.only or options.lies):
+        parser.error("--write tells of all mutations; leave out --only and --lies")
     try:
-        mutations = chosen(options.only)
-        for mutation in mutations:
+        mutations = chosen(options.only, [*LIES, TOGETHER] if options.lies else MUTATIONS)
+        for mutation in () if options.lies else mutations:
             mutated(mutation, (ROOT / mutation.file).read_text(encoding="utf-8"))
     except (MutationError, OSError) as error:
         parser.error(str(error))
     if options.list:
         for mutation in mutations:
-            print(f"{mutation.name}: {mutation.wrong}\n  {mutation.file}: {mutation.old!r} becomes {mutation.new!r}")
+            print(f"{mutation.name}: {mutation.wrong}")
+            if not options.lies:
+                print(f"  {mutation.file}: {mutation.old!r} becomes {mutation.new!r}")
             print(*(f"  caught by {short(check)}" for check in mutation.caught_by), sep="\n")
         return 0
-    return attempt(mutations, options.jobs, options.write)
+    status = attempt(mutations, options.jobs, options.write)
+    if options.lies:
+        print("Out of reach:", *(f"  {what}: {why}" for what, why in OUT_OF_REACH.items()), sep="\n")
+    return status
 
 
 def attempt(mutations, jobs, write=False):

@@ -1,6 +1,7 @@
 """One mutation from beginning to end: a copy of the project, the fault in it, its checks run there, the verdict.
 
-Nothing here knows which faults there are, and nothing is ever written into the project itself.
+A lie of `telling.py` is tried in the same way: it has a name, checks, and `plant`. Nothing here knows which faults
+there are, and nothing is ever written into the project itself.
 """
 
 import json
@@ -38,6 +39,11 @@ class Mutation:
     new: str
     wrong: str
     caught_by: tuple[str, ...]
+
+    def plant(self, copy):
+        """Write the fault into the copy of the project in the folder `copy`."""
+        path = copy / self.file
+        path.write_text(mutated(self, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 class MutationError(Exception):
@@ -77,12 +83,6 @@ def mutated(mutation, text):
     if mutation.old == mutation.new:
         raise MutationError(f"{mutation.name}: the new text is the old one; change something")
     return text.replace(mutation.old, mutation.new)
-
-
-def plant(mutation, copy):
-    """Write the fault into the copy of the project in the folder `copy`."""
-    path = copy / mutation.file
-    path.write_text(mutated(mutation, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def project_files(root=ROOT):
@@ -186,11 +186,14 @@ def unfit_checks(mutations, files, root=ROOT):
 
 
 def try_mutation(mutation, files, root=ROOT):
-    """Plant one mutation in a copy of its own and run its checks there; return the `Verdict`."""
+    """Plant one mutation, or lie, in a copy of its own and run its checks there; return the `Verdict`."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         copy = Path(folder).resolve()
         copy_project(files, copy, root)
-        plant(mutation, copy)
+        try:
+            mutation.plant(copy)
+        except MutationError as error:
+            return Verdict(False, f"could not be planted: {error}", time.monotonic() - started)
         verdict = judge(run(copy, mutation.caught_by), mutation.caught_by, copy)
     return Verdict(verdict.caught, verdict.reason, time.monotonic() - started)
