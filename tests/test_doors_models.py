@@ -9,6 +9,7 @@ from keras import ops
 from PIL import Image
 
 from vattn_utils import models
+from vattn_utils.training import records
 from vattn_utils.models.layers import DropPath
 from vattn_utils.models.vit import SelfAttention
 
@@ -181,3 +182,14 @@ def test_a_model_is_exported_that_was_never_called(tmp_path):
     model.export(tmp_path / "saved", verbose=False)
     found = keras.layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve")(PICTURES.astype("float32"))
     np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(model(PICTURES)), atol=1e-5)
+
+
+def test_a_recorded_model_is_of_single_precision_whatever_policy_holds():
+    before = keras.config.dtype_policy().name
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = records.load("vit-shapes10-book").model()
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}

@@ -1,7 +1,11 @@
 """The book's three models, by name: `MODELS` and `build`. Each has a module that reads as its paper."""
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
+
+import keras
 
 from vattn_utils.data.checks import check_choice, nearest_hint
 from vattn_utils.models import keras_io
@@ -48,6 +52,17 @@ def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
     model = model_class(**{**arguments, **overrides})
     model.build()
     return model
+
+
+@contextlib.contextmanager
+def under_policy(policy: str) -> Iterator[None]:
+    """Models that are built within compute in `policy`, a dtype policy of Keras; the one from before holds again then."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def name_of(model: Classifier) -> str:

@@ -124,8 +124,9 @@ class Record:
         held = sum(array.size for array in (arrays | (base._tensors() if base else {})).values())
         try:
             schema.check_sizes(self.config, held)
-            model = models.constructor(self.kind, self.variant)[0](**self.config)
-            model.build()
+            with models.under_policy("float32"):
+                model = models.constructor(self.kind, self.variant)[0](**self.config)
+                model.build()
         except (TypeError, ValueError) as error:
             raise RecordError(f"{self.path} has a config that is not that of a model: {error}") from error
         if base:
