@@ -9,9 +9,9 @@ from keras import ops
 from PIL import Image
 
 from vattn_utils import models
-from vattn_utils.training import records
 from vattn_utils.models.layers import DropPath
 from vattn_utils.models.vit import SelfAttention
+from vattn_utils.training import records
 
 SMALL = dict(num_classes=4, image_size=8, dim=16, depth=1, mlp_dim=16)
 KINDS = {

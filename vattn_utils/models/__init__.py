@@ -56,7 +56,7 @@ def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
 
 @contextlib.contextmanager
 def under_policy(policy: str) -> Iterator[None]:
-    """Models that are built within compute in `policy`, a dtype policy of Keras; the one from before holds again then."""
+    """Models that are built within compute in `policy`, a dtype policy of Keras; then the one before holds again."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
