@@ -68,6 +68,7 @@ def test_a_claim_that_runs_over_two_lines_is_found_as_its_sentence():
         "See [a link](https://example.org/44%), https://example.org/?share=44% and <https://example.org/44%>.",
         "Three kinds of attention, two commands, one of the two, twice as many, four times as wide, epoch 46 of 50.",
         "`dropout=0.1`, $p = 0.1$, $2 \\cdot 16 = 32$, h, $1/64$, 3.15.1, 2026-11-28, 19 x 19 pixels.",
+        "It lies within its 95 % interval, at the 95 % level and the 95 per cent confidence interval.",
         "It reached 77.9 % of ImageNet in {cite:t}`dosovitskiy2021image`.",
         QUOTATION,
     ],

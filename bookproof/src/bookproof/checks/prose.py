@@ -33,11 +33,12 @@ WORDS = rf"\b(?:{_WORD})(?:[- ](?:and )?(?:{_WORD}))*"
 ANY = rf"(?:{NUMBER}|{WORDS})"
 SCORE = r"\b(?:top-[15]|accura\w+|AUC|correlat\w+)\b"
 DECIMAL = r"(?<![\w.,-])0?\.\d"
+LEVEL = r"(?! (?:confidence )?(?:intervals?|level)\b)"  # of confidence, which is chosen and no result
 BETTER = r"(?:faster|slower|quicker|cheaper|better|worse)\b"
 SHARES = rf"{NUMBER} (?:out )?of (?:the )?{NUMBER}|{WORDS} (?:times )?(?:out of|in) (?:{WORDS}|{NUMBER})\b"
 # What says how good something is: no such number may escape comparison either.
 RESULTS = {
-    "a percentage": re.compile(rf"{ANY}\s*(?:%|per ?cent\b)|{NUMBER} (?:percentage )?points?\b", re.IGNORECASE),
+    "a percentage": re.compile(rf"{ANY}\s*(?:%|per ?cent\b){LEVEL}|{NUMBER} (?:percentage )?points?\b", re.IGNORECASE),
     "an accuracy": re.compile(rf"{SCORE}[^.;|…]{{0,20}}{DECIMAL}|{DECIMAL}\d*[^.;|…\d]{{0,20}}{SCORE}"),
     "a share": re.compile(rf"(?<!\bepoch )(?:{SHARES})", re.IGNORECASE),
     "a factor": re.compile(rf"{ANY}\s*(?:times|[x×]) (?:as good|{BETTER})|\d\.\d+ times\b", re.IGNORECASE),
