@@ -12,8 +12,6 @@ epoch. Started more than once, a processor core each, the processes divide the r
 import argparse
 import contextlib
 import dataclasses
-import fcntl
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +21,10 @@ from vattn_utils import data, training
 from vattn_utils.audit import upstream
 from vattn_utils.models.counting import parameters
 from vattn_utils.training import records
+from vattn_utils.training.loop import parts
 from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
+from vattn_utils.training.run_folder import Checkpoints, RunFolder, TrainingError
 from vattn_utils.training.train import build, with_policy
 
 RESULTS = Path(__file__).parent / "results"
@@ -92,12 +92,13 @@ def by_tail(dataset, seed, directory, optimizer, name="patch_convnet-cifar10-ker
 
 
 def _fit(model, directory, epochs, validation, *batches, callbacks=(), **options):
-    history = training.History(directory, report=True)
-    backup = keras.callbacks.BackupAndRestore(
-        str(Path(directory) / "backup"), double_checkpoint=True, delete_checkpoint=False
-    )
-    callbacks = [history, backup, *callbacks]
-    model.fit(*batches, epochs=epochs, verbose=0, callbacks=callbacks, validation_data=validation, **options)
+    history = training.History(report=True)
+    model.optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(directory, parts(model, history))
+    directory.claim({"weights": [weight.shape for weight in model.weights], "epochs": epochs})
+    begun, callbacks = checkpoints.resume(), [history, *callbacks, checkpoints]
+    options |= {"initial_epoch": begun, "epochs": epochs, "callbacks": callbacks, "validation_data": validation}
+    model.fit(*batches, verbose=0, **options)
     return history.history
 
 
@@ -214,15 +215,13 @@ EXPERIMENTS = {
 
 @contextlib.contextmanager
 def in_hand(name, arm, seed, state):
-    """Take a run in hand: the directory of its state, or None while another process has it."""
-    directory = Path(state) / name / f"{arm.replace(' ', '-')}-{seed}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "in-hand").open("w") as file:
+    """Take a run in hand: the `RunFolder` of its state, or None while another process has it."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            directory = None
-        yield directory
+            folder = stack.enter_context(RunFolder(Path(state) / name / f"{arm.replace(' ', '-')}-{seed}"))
+        except TrainingError:
+            folder = None
+        yield folder
 
 
 def run(name, arm, seed, directory, results=RESULTS):
@@ -250,7 +249,7 @@ def run(name, arm, seed, directory, results=RESULTS):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # one short write, and so whole beside another process's
         file.write(to_line(finished))
-    shutil.rmtree(directory)
+    directory.finish(name)
     return finished
 
 
@@ -307,7 +306,7 @@ def main(arguments=None):
                 if directory is None:
                     continue
                 if (arm, seed) not in missing(name):  # another process has finished it since
-                    shutil.rmtree(directory)
+                    directory.finish(name)
                     continue
                 print(f"{name}: {arm}, seed {seed}", flush=True)
                 test = run(name, arm, seed, directory)["test"]

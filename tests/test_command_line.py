@@ -43,10 +43,10 @@ def test_a_recipe_that_cannot_be_is_refused(capsys):
 
 
 def test_faults_of_records_are_an_exit_status_and_stand_on_stderr(monkeypatch, capsys):
-    monkeypatch.setattr(command_line.records, "verify", lambda: ["a fault"])
+    monkeypatch.setattr(command_line.verification, "verify", lambda: ["a fault"])
     assert main(["records", "--verify"]) == 1
     assert capsys.readouterr().err == "a fault\n"
-    monkeypatch.setattr(command_line.records, "verify", lambda: [])
+    monkeypatch.setattr(command_line.verification, "verify", lambda: [])
     assert main(["records", "--verify"]) == 0
 
 
@@ -61,7 +61,7 @@ def test_records_are_listed(monkeypatch, capsys):
     [
         (["train", "vit", "--dataset", "cifra10", "--directory", "new"], "did you mean 'cifar10'?"),
         (
-            ["train", "patch_convnet", "--dataset", "shapes10", "--base", "nobody", "--directory", "new"],
+            ["train", "patch_convnet", "--dataset", "shapes10", "--base", "nobody", "--name", "new"],
             "no record 'nobody'",
         ),
     ],

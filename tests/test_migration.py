@@ -47,7 +47,7 @@ def test_a_record_written_by_an_older_commit_is_read(tmp_path):
     values = json.loads((records.folder() / "patch_convnet-shapes10-book" / "record.json").read_text())
     values["recipe"] = {"epochs": 7, "floor": 0.1, "augmentation": ["flip", "trivial"]}
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "record.json").write_text(json.dumps(values))
+    (tmp_path / "old" / "record.json").write_text(json.dumps({**values, "name": "old"}))
     record = records.load("old", tmp_path)
     assert record.recipe == Recipe(epochs=7, min_lr_ratio=0.1, augmentation=("flip", "trivial_augment"))
     assert (record.parameters, record.metrics, record.kind) == (values["parameters"], values["test"], "patch_convnet")
@@ -59,7 +59,7 @@ def test_a_record_written_by_an_older_commit_is_read(tmp_path):
 def test_a_record_with_a_recipe_that_cannot_be_is_named(tmp_path, change):
     values = json.loads((records.folder() / "eanet-shapes10-book" / "record.json").read_text())
     (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "record.json").write_text(json.dumps(values | change))
+    (tmp_path / "odd" / "record.json").write_text(json.dumps(values | {"name": "odd"} | change))
     with pytest.raises(
         records.RecordError, match=r"odd/record.json cannot be read by this version: .*(speed|epochs=0)"
     ):

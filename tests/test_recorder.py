@@ -23,16 +23,19 @@ def test_the_recorder_records_before_training_and_after_every_kth_epoch(pictures
     np.testing.assert_allclose(recorded["pooling"][0, :, 0], pooling.weights[:, 0, 0], atol=1e-3)
 
 
-def test_a_resumed_recorder_keeps_what_it_recorded(pictures, tmp_path):
+def test_a_restored_recorder_goes_on_with_what_it_recorded(pictures):
     model = tiny_model(patch_convnet)
-    for epochs in ([0], [1]):
-        recorder = AttentionRecorder(pictures, path=tmp_path / "attention.npz")
+    begun, resumed = AttentionRecorder(pictures), AttentionRecorder(pictures)
+    for recorder, epoch in ((begun, 0), (resumed, 1)):
         recorder.set_model(model)
+        if recorder is resumed:
+            recorder.restore(begun.state())
         recorder.on_train_begin()
-        for epoch in epochs:
-            recorder.on_epoch_end(epoch)
-    assert recorder.recorded()["epoch"].tolist() == [0, 1, 2]
-    assert recorder.recorded().keys() == {"epoch", "pooling"}
+        recorder.on_epoch_end(epoch)
+    assert resumed.recorded()["epoch"].tolist() == [0, 1, 2]
+    assert resumed.recorded().keys() == {"epoch", "pooling"}
+    for name, recorded in begun.recorded().items():
+        np.testing.assert_array_equal(resumed.recorded()[name][:2], recorded)
 
 
 def test_recording_every_zero_epochs_is_refused(pictures):

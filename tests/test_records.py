@@ -11,14 +11,16 @@ import pytest
 
 from vattn_utils import models, training
 from vattn_utils.__main__ import main
-from vattn_utils.training import records, train, writing
+from vattn_utils.training import records, schema, train, verification, writing
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.records import RecordError
+from vattn_utils.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 RECIPE = training.Recipe(epochs=1, batch_size=16, learning_rate=3e-3, validation=16, augmentation=())
 SMALL = dict(image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16, tokenizer="patch")
 TRUNK = dict(image_size=8, strides=(2,), dim=16, depth=1, mlp_dim=16)
+METRICS = {"loss": 1.5, "top1": 0.5, "top5": 1.0}
 SIZES = dict(image_size=8, patch_size=2, dim=16, depth=1, heads=2, mlp_dim=16, memory_slots=4)
 
 
@@ -66,11 +68,11 @@ def test_weights_are_stored_in_half_precision_under_their_paths(root):
     assert "block_0/attention/memory_key" in arrays
 
 
-def written(name, model, dataset, root, base=None):
+def written(name, model, dataset, root, base=None, replace=False):
     """A record of `model` as if it had been trained for an epoch."""
-    run = training.Run({"loss": [1.0], "seconds": [1.0]}, images=80, epoch=1)
+    run = training.Run({name: [1.0] for name in schema.AT_LEAST}, images=80, epoch=1)
     what = dict(variant="book", dataset=dataset, recipe=RECIPE, run=run, provenance=provenance())
-    return writing.write(name, model, **what, metrics={"top1": 0.5}, rounding=0.25, root=root, base=base)
+    return writing.write(name, model, **what, metrics=METRICS, rounding=0.25, root=root, base=base, replace=replace)
 
 
 def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
@@ -82,7 +84,7 @@ def test_shipped_weights_are_the_trained_ones_in_half_precision(tiny, tmp_path):
 
 def test_a_record_holds_the_metrics_it_is_given(tiny, tmp_path):
     record = written("eanet-tiny-book", models.build("eanet", "book", num_classes=4, **SIZES), tiny, tmp_path)
-    assert (record.metrics, record.rounding) == ({"top1": 0.5}, 0.25)
+    assert (record.metrics, record.rounding) == (METRICS, 0.25)
 
 
 def test_a_model_is_evaluated_as_it_is_stored_beside_what_rounding_did_to_it(tiny):
@@ -100,10 +102,10 @@ def test_weights_that_are_too_large_are_kept_where_they_were_trained_and_not_mis
     record = records.load("eanet-tiny-book", copy)
     monkeypatch.setattr(records, "SHIPPED_BYTES", 1000)
     assert not record.ships_weights
-    assert records.verify(copy) == []
+    assert verification.verify(copy) == []
     assert "recorded" in capsys.readouterr().out
     (record.path / "model.safetensors").unlink()
-    assert records.verify(copy) == []
+    assert verification.verify(copy) == []
     assert "its weights are too large to be shipped" in capsys.readouterr().out
     with pytest.raises(RecordError, match=r"ships no weights, they take more than 1,000 bytes; train it"):
         record.model()
@@ -160,9 +162,14 @@ def test_measurements_that_do_not_exist_are_refused_with_those_that_do():
 
 def test_a_record_that_could_not_be_written_leaves_nothing_and_keeps_the_old_one(copy, tiny, monkeypatch):
     before = (copy / "eanet-tiny-book" / "record.json").read_text()
-    monkeypatch.setattr(writing, "save_file", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        written("eanet-tiny-book", records.load("eanet-tiny-book", copy).model(), tiny, copy)
+    model = records.load("eanet-tiny-book", copy).model()
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(writing.durable, "sync", full)
+    with pytest.raises(RecordError, match=r"could not be written in .*: no space left on device"):
+        written("eanet-tiny-book", model, tiny, copy, replace=True)
     assert [path.name for path in copy.iterdir()] == ["eanet-tiny-book"]
     assert (copy / "eanet-tiny-book" / "record.json").read_text() == before
 
@@ -176,12 +183,12 @@ def test_the_table_has_a_row_for_each_record(root):
 
 @pytest.fixture
 def tiny_at_hand(tiny, monkeypatch):
-    monkeypatch.setattr(records.data, "at_hand", lambda name: True)
-    monkeypatch.setattr(records.data, "load", lambda name: tiny)
+    monkeypatch.setattr(verification.data, "at_hand", lambda name: True)
+    monkeypatch.setattr(verification.data, "load", lambda name: tiny)
 
 
 def test_verification_finds_nothing_in_a_whole_record(root, tiny_at_hand):
-    assert records.verify(root) == []
+    assert verification.verify(root) == []
 
 
 def test_verification_finds_a_metric_that_is_not_true(copy, tiny_at_hand):
@@ -189,7 +196,7 @@ def test_verification_finds_a_metric_that_is_not_true(copy, tiny_at_hand):
     values = json.loads(path.read_text())
     values["test"]["top1"] += 0.01
     path.write_text(json.dumps(values))
-    (fault,) = records.verify(copy)
+    (fault,) = verification.verify(copy)
     assert fault.startswith("eanet-tiny-book: top1 is")
 
 
@@ -197,7 +204,7 @@ def test_verification_finds_a_metric_that_is_not_true(copy, tiny_at_hand):
 def test_verification_names_an_altered_file(copy, tiny_at_hand, file):
     path = copy / "eanet-tiny-book" / file
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    (fault,) = records.verify(copy)
+    (fault,) = verification.verify(copy)
     assert str(path) in fault
 
 
@@ -223,8 +230,8 @@ def trunk(tiny, tmp_path_factory):
 
 
 def on_trunk(tiny, root, kind="patch_convnet", name="per-class", recipe=RECIPE, directory=None, **changes):
-    changes = TRUNK | {"queries": "per-class"} | changes
-    return train.train(kind, tiny, "book", recipe, name, changes, directory, root, base="patch_convnet-tiny-book")
+    changes, base = TRUNK | {"queries": "per-class"} | changes, "patch_convnet-tiny-book"
+    return train.train(kind, tiny, "book", recipe, name, changes, directory, root, base=base, replace=True)
 
 
 @pytest.fixture
@@ -248,8 +255,8 @@ def test_a_record_on_the_encoder_of_another_ships_the_rest_only(based, tiny):
 
 
 def test_an_encoder_that_is_another_by_now_or_gone_is_named(based, tiny):
-    root = based.path.parent
-    train.train("patch_convnet", tiny, "book", dataclasses.replace(RECIPE, seed=1), overrides=TRUNK, root=root)
+    root, other = based.path.parent, dataclasses.replace(RECIPE, seed=1)
+    train.train("patch_convnet", tiny, "book", other, overrides=TRUNK, root=root, replace=True)
     with pytest.raises(
         RecordError, match="per-class has the encoder of patch_convnet-tiny-book, which is another by now"
     ):
@@ -291,11 +298,11 @@ def test_a_run_is_not_resumed_on_another_encoder(based, tiny, tmp_path):
     root = based.path.parent
     again = on_trunk(tiny, root, name="again", directory=tmp_path / "run")
     assert again.sha256["model.safetensors"] == based.sha256["model.safetensors"]
+    changes = TRUNK | {"queries": "per-class"}
     with pytest.raises(ValueError, match="holds another run"):
-        train.train(
-            "patch_convnet", tiny, "book", RECIPE, "again", TRUNK | {"queries": "per-class"}, tmp_path / "run", root
-        )
-    train.train("patch_convnet", tiny, "book", dataclasses.replace(RECIPE, seed=1), overrides=TRUNK, root=root)
+        train.train("patch_convnet", tiny, "book", RECIPE, "again", changes, tmp_path / "run", root, replace=True)
+    other = dataclasses.replace(RECIPE, seed=1)
+    train.train("patch_convnet", tiny, "book", other, overrides=TRUNK, root=root, replace=True)
     with pytest.raises(ValueError, match="holds another run"):
         on_trunk(tiny, root, name="again", directory=tmp_path / "run")
 
@@ -317,10 +324,11 @@ def test_what_comes_from_the_data_is_not_set_by_hand(tiny):
         train.build("vit", tiny, "book", RECIPE, {"mean": (0.5, 0.5, 0.5)})
 
 
-def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch):
+def test_the_command_of_a_shipped_record_says_its_model_and_recipe(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     for record in records.load_all(ROOT / "records"):
         seen = {}
-        monkeypatch.setattr(train, "train", lambda *given, base, seen=seen: seen.update(given=given, base=base))
+        monkeypatch.setattr(train, "train", lambda *given, seen=seen, **_: seen.update(given=given))
         monkeypatch.setattr(train.data, "load", lambda name: name)
         with pytest.raises(AttributeError):  # there is no record to tell of
             main(shlex.split(train.command(record).partition("vattn_utils ")[2]))
@@ -344,7 +352,8 @@ def test_a_command_leaves_out_what_is_the_default(root):
 
 
 def test_the_command_line_does_not_overwrite_a_run(tmp_path, capsys):
-    (tmp_path / "run.json").write_text("{}")
+    with RunFolder(tmp_path) as folder:
+        folder.claim({"recipe": "any"})
     with pytest.raises(SystemExit):
         main(["train", "eanet", "--directory", str(tmp_path)])
     assert "add --resume" in capsys.readouterr().err
@@ -380,7 +389,7 @@ def test_a_folder_that_is_no_record_is_not_replaced(tmp_path):
 def test_a_record_that_cannot_be_read_is_one_fault_and_hides_no_other(copy, tiny_at_hand, capsys):
     shutil.copytree(copy / "eanet-tiny-book", copy / "broken")
     (copy / "broken" / "record.json").write_text('{"name": "broken"}')
-    faults = records.verify(copy)
+    faults = verification.verify(copy)
     assert [fault for fault in faults if "broken" in fault]
     assert "eanet-tiny-book: " in capsys.readouterr().out
     (copy / ".half.written").mkdir()

@@ -1,4 +1,4 @@
-"""One command line: `python -m vattn_utils train | records | faithfulness | audit`, installed as `vattn` too.
+"""One command line: `python -m vattn_utils train | records | faithfulness | audit | export`, installed as `vattn` too.
 
 Here arguments are read, and nothing else: what a command does stands in its station.
 """
@@ -14,8 +14,10 @@ from vattn_utils import audit, models, training
 from vattn_utils.audit import upstream
 from vattn_utils.data import DataError
 from vattn_utils.maps import attribution, comparison
-from vattn_utils.training import records, train, writing
+from vattn_utils.publish import live
+from vattn_utils.training import records, train, verification, writing
 from vattn_utils.training.records import RecordError
+from vattn_utils.training.run_folder import TrainingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,13 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (_records, "list the recorded runs"),
         (_faithfulness, "measure how far the maps of a recorded run can be trusted, against chance"),
         (_audit, "check a published training script, one defect at a time"),
+        (_export, "write the recorded models as the live page runs them"),
     ):
         name = add.__name__.removeprefix("_")
         add(commands.add_parser(name, help=what, description=what.capitalize() + "."))
     options = parser.parse_args(arguments)
     try:
         return int(options.do(options) or 0)
-    except (DataError, RecordError) as error:
+    except (DataError, RecordError, TrainingError) as error:
         return parser.error(str(error))
 
 
@@ -49,6 +52,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="RECORD", help="a record whose encoder is taken over and not trained")
     parser.add_argument("--directory", type=Path, help="where the run's state is kept; default: _build/runs/NAME")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
+    parser.add_argument("--replace", action="store_true", help="replace a record of that name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model's constructor"
     )
@@ -70,11 +74,12 @@ def _train(parser: argparse.ArgumentParser) -> None:
                 options.directory,
                 options.resume,
             )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             parser.error(str(error))
         train.run(
-            options.model, options.dataset, options.variant, recipe, directory, options.name, overrides, options.base
-        )
+            options.model, options.dataset, options.variant, recipe, directory, options.name, overrides, options.base,
+            options.replace,
+        )  # fmt: skip
 
     parser.set_defaults(do=do)
 
@@ -91,7 +96,7 @@ def _records(parser: argparse.ArgumentParser) -> None:
                 writing.write_events(record)
             print(f"To see them: tensorboard --logdir {records.folder()}")
         elif options.verify:
-            faults = records.verify()
+            faults = verification.verify()
             print(*faults, sep="\n", file=sys.stderr)
             return bool(faults)
         else:
@@ -120,6 +125,11 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
 def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("example", choices=upstream.EXAMPLES, help="a page of keras.io, as it is published")
     parser.set_defaults(do=lambda options: audit.report(options.example))
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--live", type=Path, required=True, metavar="DIR", help="where the models and their list go")
+    parser.set_defaults(do=lambda options: live.export(options.live))
 
 
 def _names(text: str) -> tuple[str, ...]:

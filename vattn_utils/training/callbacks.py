@@ -1,14 +1,13 @@
 """What happens between the steps of a run: random numbers set anew, the history written, the best weights kept."""
 
-import json
+import math
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from vattn_utils.data.files import write_atomically
+from vattn_utils.training.run_folder import Arrays, TrainingError
 
 
 class Repeatable(keras.callbacks.Callback):
@@ -34,33 +33,38 @@ class Repeatable(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """The history of a run: one list a quantity, one value an epoch, in `history`.
 
+    A loss that is not finite ends the run with a `TrainingError`: nothing that comes after it would count.
+
     Args:
-        directory: where it is kept in `history.json`, and found when the run is resumed; None keeps it in memory.
         report: print a line an epoch.
     """
 
-    def __init__(self, directory: str | Path | None = None, report: bool = False) -> None:
+    def __init__(self, report: bool = False) -> None:
         super().__init__()
-        self.path = Path(directory) / "history.json" if directory is not None else None
         self.report = report
         self.history: dict[str, list[float]] = {}
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        if self.path and self.path.exists():
-            self.history = json.loads(self.path.read_text())
+    def state(self) -> Arrays:
+        """See `run_folder.Part`."""
+        return {name: np.array(values) for name, values in self.history.items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """See `run_folder.Part`."""
+        self.history = {name: values.tolist() for name, values in arrays.items()}
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        # An epoch that was written here but not yet backed up is trained again.
-        self.history = {name: values[:epoch] for name, values in self.history.items()}
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = {**(logs or {}), "learning_rate": float(self.model.optimizer.learning_rate)}
         logs["seconds"] = time.perf_counter() - self.started
         for name, value in logs.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{name} is {value} after epoch {epoch + 1}: the run diverged, and this epoch is not kept; "
+                    "train it with a smaller learning_rate, a longer warmup or a clip_norm"
+                )
             self.history.setdefault(name, []).append(float(value))
-        if self.path:
-            write_atomically(self.path, json.dumps(self.history))
         if self.report:
             epochs = self.params["epochs"]
             print(
@@ -77,35 +81,33 @@ class KeepBest(keras.callbacks.Callback):
     It looks when validation ends, while the averaged weights (`Recipe.ema`) are still in the model.
 
     Args:
-        directory: where they are kept in `best.npz`, and found when the run is resumed; None keeps them in memory.
         history: of the same run.
     """
 
-    def __init__(self, directory: str | Path | None, history: History) -> None:
+    def __init__(self, history: History) -> None:
         super().__init__()
-        self.path = Path(directory) / "best.npz" if directory is not None else None
         self.history, self.epoch, self.accuracy = history, 0, -1.0
-        self._weights: list[np.ndarray] | None = None
+        self._weights: list[np.ndarray] = []
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        accuracies = self.history.history.get("val_accuracy", [])
-        if accuracies:
-            self.accuracy, self.epoch = max(accuracies), int(np.argmax(accuracies)) + 1
+    def state(self) -> Arrays:
+        """See `run_folder.Part`."""
+        weights = {f"{index:05}": weight for index, weight in enumerate(self._weights)}
+        return {"epoch": np.array(self.epoch), "accuracy": np.array(self.accuracy), **weights}
+
+    def restore(self, arrays: Arrays) -> None:
+        """See `run_folder.Part`."""
+        epoch, accuracy, *self._weights = arrays.values()
+        self.epoch, self.accuracy = int(epoch), float(accuracy)
 
     def on_test_end(self, logs: dict | None = None) -> None:
-        if logs is None or logs["accuracy"] <= self.accuracy:
+        if logs is None or not logs["accuracy"] > self.accuracy:  # what is not a number is no best
             return
         self.accuracy = logs["accuracy"]
         self.epoch = len(self.history.history.get("loss", [])) + 1
-        self._weights = weights = self.model.get_weights()
-        if self.path:
-            write_atomically(self.path, lambda path: np.savez(path, *weights))
+        self._weights = self.model.get_weights()
 
     def weights(self) -> list[np.ndarray]:
         """Those of the best epoch, in the model's order."""
-        if self._weights is None and self.path:
-            with np.load(self.path) as arrays:
-                self._weights = [arrays[name] for name in arrays.files]
-        if self._weights is None:
+        if not self._weights:
             raise ValueError("no epoch was the best: was the accuracy on held-out images not a number?")
         return self._weights

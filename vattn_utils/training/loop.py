@@ -1,25 +1,28 @@
 """`fit`: Keras' own loop, schedules, optimizer and callbacks, made repeatable and resumable; and `evaluate`.
 
-Everything random in a run is a function of the recipe's seed, the epoch and the batch, so that a run that was killed
-and resumed equals one that was not. The test images never enter `fit`.
+Everything random in a run is a function of the recipe's seed, the epoch and the batch, and everything that is not is
+kept after each epoch (`run_folder`, in the place of Keras' `BackupAndRestore`), so that a run that was killed and
+resumed equals one that was not. The test images never enter `fit`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from vattn_utils.data import Dataset
-from vattn_utils.data.files import write_atomically
+from vattn_utils.data.checks import check_labels
 from vattn_utils.training.augmentation import augment, mix
 from vattn_utils.training.callbacks import History, KeepBest, Repeatable
 from vattn_utils.training.recipes import OPTIMIZERS, Recipe
+from vattn_utils.training.run_folder import Checkpoints, Part, RunFolder, TrainingError, Variables
 
 FEW_STEPS = 20
 
@@ -52,7 +55,7 @@ def fit(
     model: keras.Model,
     dataset: Dataset,
     recipe: Recipe,
-    directory: str | Path | None = None,
+    directory: str | Path | RunFolder | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     verbose: bool = True,
 ) -> Run:
@@ -64,53 +67,77 @@ def fit(
         recipe: how.
         directory: where the run's state is kept. If it holds a run of the same recipe, model and data, that run is
             resumed after its last whole epoch (or found finished); None keeps nothing.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks; those that are a `run_folder.Part` are kept with the run.
         verbose: a progress bar in a terminal, one line an epoch elsewhere; False prints nothing.
 
-    Returns a `Run`. Raises ValueError if precision, classes or the directory's run do not fit.
+    Returns a `Run`. Raises `TrainingError`, a ValueError, if precision, classes or the directory's run do not fit, if
+    another process is training there, if an epoch cannot be kept, or if the loss is not finite after one.
     """
     if model.dtype_policy.name != recipe.precision:
-        raise ValueError(
+        raise TrainingError(
             f"the model was built as {model.dtype_policy.name}, but recipe.precision={recipe.precision!r}; "
             f"call keras.config.set_dtype_policy({recipe.precision!r}) before building it"
         )
     if model.num_classes != dataset.num_classes:
-        raise ValueError(
+        raise TrainingError(
             f"the model has {model.num_classes} classes, {dataset.name} has {dataset.num_classes}; "
             f"build it with num_classes={dataset.num_classes}"
         )
     (x, y), (x_val, y_val) = dataset.split(recipe.validation, recipe.seed)
     batches = Batches(x, y, dataset.num_classes, recipe)
     if not len(batches):
-        raise ValueError(
+        raise TrainingError(
             f"{len(x)} training images do not fill one batch of batch_size={recipe.batch_size}; use a smaller one"
         )
     compile_model(model, recipe, len(batches))
     terminal = verbose and sys.stdout.isatty()
-    history = History(directory, report=verbose and not terminal)
-    best = KeepBest(directory, history) if recipe.select == "best" else None
-    steps = [history, Repeatable(batches, recipe.seed)]
-    if directory is not None:
-        _claim(Path(directory), model, dataset, recipe)
-        # Behind the history, so that every epoch that is backed up is also in the history.
-        backup = str(Path(directory) / "backup")
-        steps.append(keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False))
-    if best:
-        steps.append(best)
+    history = History(report=verbose and not terminal)
+    best = KeepBest(history) if recipe.select == "best" else None
+    callbacks = list(callbacks)
+    steps = [history, Repeatable(batches, recipe.seed), *([best] if best else [])]
     if recipe.ema:
         steps.append(keras.callbacks.SwapEMAWeights())
-    model.fit(
-        batches,
-        epochs=recipe.epochs,
-        validation_data=(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
-        validation_batch_size=500,
-        callbacks=[*steps, *callbacks],
-        shuffle=False,  # Keras would draw an order of its own over that of `Batches`
-        verbose=1 if terminal else 0,
-    )
+    steps += callbacks
+    with contextlib.ExitStack() as stack:
+        begun = 0
+        if directory is not None:
+            folder = stack.enter_context(RunFolder.of(directory))
+            folder.claim(_whose(model, dataset, recipe))
+            checkpoints = Checkpoints(folder, parts(model, history, best, callbacks))
+            begun = checkpoints.resume()
+            steps.append(checkpoints)
+        model.fit(
+            batches,
+            initial_epoch=begun,
+            epochs=recipe.epochs,
+            validation_data=(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
+            validation_batch_size=500,
+            callbacks=steps,
+            shuffle=False,  # Keras would draw an order of its own over that of `Batches`
+            verbose=1 if terminal else 0,
+        )
     if best:
         model.set_weights(best.weights())
     return Run(history.history, len(batches) * recipe.batch_size, best.epoch if best else recipe.epochs)
+
+
+def parts(
+    model: keras.Model,
+    history: History,
+    best: KeepBest | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, Part]:
+    """All that is kept of a run of a compiled `model`, by name; of `callbacks` those that are a `Part`."""
+    if not model.optimizer.built:  # the one that scales the loss, around ours
+        model.optimizer.build(model.trainable_variables)
+    kept: dict[str, Part] = {
+        "weights": Variables("model", model.variables),  # the states of its random generators too
+        "optimizer": Variables("optimizer", model.optimizer.variables),
+        "history": history,
+    }
+    if best:
+        kept["best"] = best
+    return kept | {f"{i}-{type(c).__name__}": c for i, c in enumerate(callbacks) if isinstance(c, Part)}
 
 
 def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
@@ -187,27 +214,26 @@ class Batches(keras.utils.PyDataset):
 def evaluate(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int = 500) -> dict[str, float]:
     """How well `model` knows images `(N, H, W, 3)`, 0 to 255, by their labels `(N,)`.
 
-    Returns `{"loss": nats, "top1": share, "top5": share}`, shares from 0 to 1.
+    Returns `{"loss": nats, "top1": share, "top5": share}`, shares from 0 to 1. A class that scores as high as the right
+    one counts as higher: who cannot tell them apart has not answered. Raises `TrainingError` for logits that are not
+    finite, TypeError or ValueError for labels that are not the images'.
     """
+    y = check_labels(y, len(x))
     logits = model.predict(x, batch_size=batch_size, verbose=0).astype("float64")
+    odd = len(x) - int(np.isfinite(logits).all(axis=1).sum())
+    if odd:
+        raise TrainingError(f"the logits of {odd} of {len(x)} images are not finite: this model cannot be evaluated")
     own = logits[np.arange(len(y)), y]
     highest = logits.max(axis=1)
     loss = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1)) - own
-    rank = (logits > own[:, None]).sum(axis=1)
+    rank = (logits >= own[:, None]).sum(axis=1) - 1
     return {"loss": float(loss.mean()), "top1": float((rank == 0).mean()), "top5": float((rank < 5).mean())}
 
 
-def _claim(directory: Path, model: keras.Model, dataset: Dataset, recipe: Recipe) -> None:
-    """Refuse a directory that belongs to another run; otherwise say whose it is."""
+def _whose(model: keras.Model, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """What tells a run from all others."""
     run = {"recipe": dataclasses.asdict(recipe), "model": model.get_config(), "digest": dataset.digest}
     if model.non_trainable_weights:
         kept = b"".join(keras.ops.convert_to_numpy(w).tobytes() for w in model.non_trainable_weights)
         run["kept"] = hashlib.sha256(kept).hexdigest()
-    text = json.dumps(run, sort_keys=True, default=str)
-    path = directory / "run.json"
-    if path.exists() and path.read_text() != text:
-        raise ValueError(
-            f"{directory} holds another run (its recipe, model, base or data differ); "
-            "give another directory or delete it"
-        )
-    write_atomically(path, text)
+    return run

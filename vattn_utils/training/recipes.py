@@ -1,16 +1,47 @@
 """What a model is trained with: `Recipe`, and the recipe of each of the book's models."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
-from vattn_utils.data.checks import check_choice, nearest_hint
+from vattn_utils.data.checks import check_choice, check_number, check_whole, nearest_hint
 from vattn_utils.training.augmentation import AUGMENTATIONS
 from vattn_utils.training.muon import Muon
 
 OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "muon": Muon}
 MIXED_ONLY = ("mix_share", "unmixed_share")  # what a recipe without mixup and cutmix does not need to say
+# Policies of Keras whose weights are kept in float32, as runs and records keep them.
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    """Of augmentations, as a tuple."""
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r} is one text; use a tuple, such as ({value!r},)")
+    names = tuple(value)
+    for one in names:
+        if one not in AUGMENTATIONS:
+            raise ValueError(f"{name} {one!r} is not known; {nearest_hint(one, AUGMENTATIONS)}")
+    return names
+
+
+# What each field may be, by name.
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("epochs", "batch_size", "validation"), check_whole),
+    "learning_rate": partial(check_number, least=1e-9, most=100),
+    **dict.fromkeys(("warmup", "min_lr_ratio", "mix_share", "unmixed_share"), partial(check_number, least=0, most=1)),
+    **dict.fromkeys(("label_smoothing", "ema"), partial(check_number, least=0, below=1)),
+    **dict.fromkeys(("weight_decay", "clip_norm", "mixup", "cutmix"), partial(check_number, least=0, most=1e6)),
+    "optimizer": partial(check_choice, choices=OPTIMIZERS),
+    "augmentation": _names,
+    "precision": partial(check_choice, choices=PRECISIONS),
+    "select": partial(check_choice, choices=("last", "best")),
+    "seed": partial(check_whole, least=0, most=2**32 - 1),
+}
 
 
 def _field(default: Any, meaning: str) -> Any:
@@ -21,7 +52,8 @@ def _field(default: Any, meaning: str) -> Any:
 class Recipe:
     """How a model is trained. A run is its model's config, its data's digest and this.
 
-    Every field is an argument. Raises ValueError for a name that is not known and for a number out of range.
+    Every field is an argument. Raises TypeError or ValueError for what it cannot be: a name that is not known, a number
+    that is out of range or not finite, a share or a count that is none.
     """
 
     epochs: int = _field(50, "how often each training image is seen")
@@ -45,18 +77,13 @@ class Recipe:
     seed: int = _field(0, "of everything random")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augmentation", tuple(self.augmentation))
-        for name in self.augmentation:
-            if name not in AUGMENTATIONS:
-                raise ValueError(f"augmentation {name!r} is not known; {nearest_hint(name, AUGMENTATIONS)}")
-        for name in ("epochs", "batch_size", "validation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not possible; use 1 or more")
-        for name in ("warmup", "min_lr_ratio", "label_smoothing", "mix_share", "unmixed_share", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not a share; use a number from 0 to 1")
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("select", self.select, ("last", "best"))
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            found = check(name, value)
+            if name == "augmentation":
+                object.__setattr__(self, name, found)
+            elif isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
 
     def table(self) -> list[tuple[str, str, str]]:
         """(name, value, meaning) of every field, as text; how much is mixed only where something is."""

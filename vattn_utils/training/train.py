@@ -1,7 +1,7 @@
 """Train a model and record the run: `python -m vattn_utils train eanet --dataset cifar100 --epochs 50`."""
 
+import contextlib
 import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from vattn_utils.training.provenance import provenance
 from vattn_utils.training.recipes import Recipe
 from vattn_utils.training.recipes import recipe as usual_recipe
 from vattn_utils.training.recorder import AttentionRecorder
+from vattn_utils.training.run_folder import RunFolder, TrainingError
 
 Made = TypeVar("Made")
 OF_THE_DATA = ("num_classes", "mean", "std")  # what a model is told of its data set, and nobody else may say
@@ -30,13 +31,17 @@ def build(
         dataset: what it will be trained on.
         recipe: whose `precision` it computes in, and from whose `seed` its weights are drawn.
 
-    Raises ValueError for an override of what comes from the data set, and whatever `models.build` raises.
+    Raises `TrainingError`, a ValueError, for an override of what comes from the data set, and for one of which no model
+    can be built.
     """
     overrides = overrides or {}
     for name in set(OF_THE_DATA) & set(overrides):
-        raise ValueError(f"{name}={overrides[name]!r} cannot be set: a model has it from its data set")
+        raise TrainingError(f"{name}={overrides[name]!r} cannot be set: a model has it from its data set")
     arguments = dict(variant=variant, num_classes=dataset.num_classes, **dataset.statistics(), **overrides)
-    return with_policy(recipe.precision, recipe.seed, lambda: models.build(kind, **arguments))
+    try:
+        return with_policy(recipe.precision, recipe.seed, lambda: models.build(kind, **arguments))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"no {kind} can be built with {overrides}: {error}") from error
 
 
 def with_policy(precision: str, seed: int, make: Callable[[], Made]) -> Made:
@@ -57,10 +62,11 @@ def train(
     recipe: Recipe,
     name: str | None = None,
     overrides: dict[str, Any] | None = None,
-    directory: str | Path | None = None,
+    directory: str | Path | RunFolder | None = None,
     root: str | Path | None = None,
     watch: int = 4,
     base: str | None = None,
+    replace: bool = False,
 ) -> records.Record:
     """Build, train, evaluate and record a model; what the command line and the chapters' full profile both do.
 
@@ -74,24 +80,29 @@ def train(
         watch: how many validation images have their attention recorded after every epoch.
         base: the name of a record in `root` whose encoder the model takes over and keeps; see `freeze_backbone`.
 
-    Returns the record. Raises ValueError if the encoder of `base` does not fit the model.
+        replace: whether a record of that name may be replaced.
+
+    Returns the record. Raises `TrainingError` or `RecordError`, both ValueErrors: before the first step for what can be
+    known by then, and later for what `fit` says.
     """
     begun = provenance(recipe.precision)
     name = name or default_name(kind, dataset.name, variant)
-    records.check_name(name, root)  # now, and not when it is written, hours later
-    model = build(kind, dataset, variant, recipe, overrides)
-    trunk = records.load(base, root) if base is not None else None
-    if trunk is not None:
-        freeze_backbone(model, trunk, name)
-    _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
-    watched = Path(directory) / "attention.npz" if directory is not None else None
-    recorder = AttentionRecorder(x_val[:watch], path=watched)
-    run = fit(model, dataset, recipe, directory, callbacks=[recorder])
-    metrics, rounding = evaluate_as_stored(model, dataset)
-    return writing.write(
-        name, model, variant=variant, dataset=dataset, recipe=recipe, run=run, metrics=metrics, rounding=rounding,
-        provenance=begun, attention=recorder.recorded(), root=root, base=trunk,
-    )  # fmt: skip
+    root = Path(root) if root is not None else records.folder()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(RunFolder.of(directory)) if directory is not None else None
+        writing.check_place(name, root, replace, folder.history() if folder else None)
+        model = build(kind, dataset, variant, recipe, overrides)
+        trunk = records.load(base, root) if base is not None else None
+        if trunk is not None:
+            freeze_backbone(model, trunk, name)
+        _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
+        recorder = AttentionRecorder(x_val[:watch])
+        run = fit(model, dataset, recipe, folder, callbacks=[recorder])
+        metrics, rounding = evaluate_as_stored(model, dataset)
+        return writing.write(
+            name, model, variant=variant, dataset=dataset, recipe=recipe, run=run, metrics=metrics, rounding=rounding,
+            provenance=begun, attention=recorder.recorded(), root=root, base=trunk, replace=replace,
+        )  # fmt: skip
 
 
 def evaluate_as_stored(model: keras.Model, dataset: data.Dataset) -> tuple[dict[str, float], float]:
@@ -105,20 +116,20 @@ def evaluate_as_stored(model: keras.Model, dataset: data.Dataset) -> tuple[dict[
 def freeze_backbone(model: keras.Model, base: records.Record, name: str) -> None:
     """Give `model`, a `PatchConvNet`, the encoder of the record `base`, not to be trained.
 
-    Its stochastic depth is the model's: `drop_path=0` turns it off. Raises ValueError if the encoder does not fit, or
-    if `name`, that of the model's own record, is the base's.
+    Its stochastic depth is the model's: `drop_path=0` turns it off. Raises `TrainingError` if the encoder does not
+    fit, or if `name`, that of the model's own record, is the base's.
     """
     if name == base.name:
-        raise ValueError(f"name={name!r} is that of the base, which the new record would replace; give it another")
+        raise TrainingError(f"name={name!r} is that of the base, which the new record would replace; give it another")
     recorded = base.model()
     if type(recorded) is not type(model) or not hasattr(model, "encoder"):
-        raise ValueError(
+        raise TrainingError(
             f"{base.name} has no encoder for a {type(model).__name__}; only a PatchConvNet takes another's"
         )
     wanted, known = model.get_config(), recorded.get_config()
     for argument in set(known) - {*model.READ_OUT, "name", "dtype", "trainable"}:
         if wanted[argument] != known[argument]:
-            raise ValueError(
+            raise TrainingError(
                 f"{argument}={wanted[argument]!r} does not fit the encoder of {base.name}; use {known[argument]!r}"
             )
     for layer, kept in zip(model.encoder(), recorded.encoder(), strict=True):
@@ -155,18 +166,19 @@ def default_name(kind: str, dataset: str, variant: str) -> str:
 def state_directory(name: str, directory: str | Path | None = None, resume: bool = False) -> Path:
     """Where the state of the run `name` is kept: `directory`, or `_build/runs/<name>`.
 
-    Raises ValueError if there is a run already and it is not to be resumed, if there is none to be resumed, or if the
-    folder holds something else.
+    Raises `TrainingError` if there is a run already and it is not to be resumed, if there is none to be resumed, if it
+    cannot be read, or if the folder holds something else.
     """
     records.check_name(name)
     directory = Path(directory or Path("_build/runs") / name)
-    held = (directory / "run.json").exists()
+    folder = RunFolder(directory)
+    held = folder.run() is not None
     if held and not resume:
-        raise ValueError(f"{directory} holds a run already; add --resume to go on with it, or delete it")
+        raise TrainingError(f"{directory} holds a run already; add --resume to go on with it, or delete it")
     if resume and not held:
-        raise ValueError(f"{directory} holds no run to go on with; leave out --resume, or name its --directory")
-    if not held and directory.exists() and any(directory.iterdir()):
-        raise ValueError(f"{directory} is not empty, and what is in it is no run; give another --directory")
+        raise TrainingError(f"{directory} holds no run to go on with; leave out --resume, or name its --directory")
+    if not held and folder.foreign():
+        raise TrainingError(f"{directory} is not empty, and what is in it is no run; give another --directory")
     return directory
 
 
@@ -179,11 +191,20 @@ def run(
     name: str | None = None,
     overrides: dict[str, Any] | None = None,
     base: str | None = None,
+    replace: bool = False,
 ) -> None:
     """Load the data set called `dataset`, `train`, say what came of it, and delete the run's state in `directory`.
 
-    `state_directory` has seen to it that nothing else is in that folder.
+    A run whose record is written already is said to be finished, and what is left of its state is deleted.
     """
-    record = train(kind, data.load(dataset), variant, recipe, name, overrides, directory, base=base)
-    print(f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}")
-    shutil.rmtree(directory)
+    images = data.load(dataset)
+    with RunFolder(directory) as folder:
+        begun = folder.run()
+        if begun and begun["finished"]:
+            record = records.load(begun["finished"])
+        else:
+            record = train(kind, images, variant, recipe, name, overrides, folder, base=base, replace=replace)
+        print(
+            f"{record.name}: test top-1 {record.metrics['top1']:.2%}, top-5 {record.metrics['top5']:.2%}; {record.path}"
+        )
+        folder.finish(record.name)

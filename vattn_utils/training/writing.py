@@ -1,6 +1,7 @@
 """How a run is written down: as a record, and as a log that TensorBoard reads."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import tempfile
@@ -9,13 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vattn_utils import models
 from vattn_utils.data import Dataset
-from vattn_utils.data.files import sha256_of
 from vattn_utils.models.counting import parameters
-from vattn_utils.training import records
+from vattn_utils.training import durable, records
 from vattn_utils.training.loop import Run
 from vattn_utils.training.recipes import Recipe
 
@@ -34,6 +34,7 @@ def write(
     attention: dict[str, Any] | None = None,
     root: str | Path | None = None,
     base: records.Record | None = None,
+    replace: bool = False,
 ) -> records.Record:
     """Write a finished run down under `root`/`name`. Nothing is computed here but what stands in the files.
 
@@ -50,61 +51,74 @@ def write(
         root: the folder of records; None means `records.folder()`.
         base: the record, in the same `root`, whose encoder the model kept as it is.
 
-    The folder appears whole or not at all, and replaces an older one. Returns the `Record`. Raises `RecordError` if the
-    encoder is not that of `base`.
+        replace: whether an older record of that name may be replaced; it lives until the new one is whole.
+
+    The folder appears whole or not at all. Returns the `Record`. Raises `RecordError` if it may not be written, or
+    cannot be, if something in it is not finite, or if the encoder is not that of `base`.
     """
     root = Path(root) if root is not None else records.folder()
-    records.check_name(name, root)
-    root.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=root))
-    partial.chmod(0o755)  # not for this user alone, as a temporary folder is
+    check_place(name, root, replace, run.history)
+    arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
+    if base is not None:
+        for path, array in base.encoder_weights(model).items():
+            if not np.array_equal(arrays.pop(path), array):
+                raise records.RecordError(f"{path} is not what {base.name} holds; train with it as base throughout")
+    files = {records.WEIGHTS: save(arrays)}
+    if attention is not None:
+        files[records.ATTENTION] = durable.npz(attention, np.savez_compressed)
+    epochs = len(run.history["loss"])
+    values: dict[str, Any] = {
+        "name": name,
+        "model": models.name_of(model),
+        "variant": variant,
+        "config": _config(model),
+        "recipe": dataclasses.asdict(recipe),
+        "dataset": dataset.name,
+        "digest": dataset.digest,
+        "epochs": epochs,
+        "selected_epoch": run.epoch,
+        "images_seen": run.images * epochs,
+        "images_per_second": run.images_per_second,
+        "seconds": run.seconds,
+        "history": run.history,
+        "provenance": provenance,
+        "sha256": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
+        "parameters": parameters(as_stored(model)),
+        "test": metrics,
+        "rounding": rounding,
+    }
+    if base is not None:
+        values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
+        values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
+    records.check_finite(name, arrays | (attention or {}))
+    records.parse(root / name, values)  # what `load` would refuse is not written
+    files["record.json"] = (json.dumps(values, indent=1) + "\n").encode()
     try:
-        arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
-        if base is not None:
-            for path, array in base.encoder_weights(model).items():
-                if not np.array_equal(arrays.pop(path), array):
-                    raise records.RecordError(f"{path} is not what {base.name} holds; train with it as base throughout")
-        save_file(arrays, partial / records.WEIGHTS)
-        if attention is not None:
-            np.savez_compressed(partial / records.ATTENTION, **attention)
-        epochs = len(run.history["loss"])
-        values: dict[str, Any] = {
-            "name": name,
-            "model": models.name_of(model),
-            "variant": variant,
-            "config": _config(model),
-            "recipe": dataclasses.asdict(recipe),
-            "dataset": dataset.name,
-            "digest": dataset.digest,
-            "epochs": epochs,
-            "selected_epoch": run.epoch,
-            "images_seen": run.images * epochs,
-            "images_per_second": run.images_per_second,
-            "seconds": run.seconds,
-            "history": run.history,
-            "provenance": provenance,
-            "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
-            "parameters": parameters(as_stored(model)),
-            "test": metrics,
-            "rounding": rounding,
-        }
-        if base is not None:
-            values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
-            values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
-        (partial / "record.json").write_text(json.dumps(values, indent=1) + "\n")
-        replaced = partial.with_name(f"{partial.name}.old")
-        if (root / name).exists():
-            (root / name).rename(replaced)
-        try:
-            partial.rename(root / name)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(root / name)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        root.mkdir(parents=True, exist_ok=True)
+        durable.write_folder(root / name, files)
+    except OSError as error:
+        raise records.RecordError(f"record {name} could not be written in {root}: {error}") from error
     return records.load(name, root)
+
+
+def check_place(name: str, root: Path, replace: bool = False, history: dict[str, list[float]] | None = None) -> None:
+    """Raise `RecordError` unless a record called `name` may and can be written in `root`: asked before a run begins.
+
+    Args:
+        replace: whether there may be a record of that name.
+        history: of the run; a record with the same one, seconds included, was written of it and may be written again.
+    """
+    records.check_name(name, root)
+    if (root / name).exists() and not replace and (not history or records.load(name, root).history != history):
+        raise records.RecordError(
+            f"there is a record {name} in {root}; give another name, or say that it is to be replaced: --replace"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=root):
+            pass
+    except OSError as error:
+        raise records.RecordError(f"no record can be written in {root}: {error}; set $VATTN_RECORDS") from error
 
 
 def as_stored(model: keras.Model) -> keras.Model:
