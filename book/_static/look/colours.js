@@ -1,4 +1,4 @@
-// The book's colour map of attention, matplotlib's "magma", and how a map is painted with it.
+/** The book's colour map of attention, matplotlib's "magma", and how a map is painted with it. */
 
 const TABLE = Uint8Array.from(
   atob(`
@@ -19,7 +19,7 @@ const TABLE = Uint8Array.from(
 
 export const EVEN_SHARES = 8; // the top of the fixed scale, in even shares: what each place had if all had the same
 
-// The largest value of a scale: of the map itself, or the same for all maps on this grid.
+/** The largest value of a scale: of the map itself, or the same for all maps on this grid. */
 export const top = (values, scale) => (scale === "fixed" ? EVEN_SHARES / values.length : Math.max(...values) || 1);
 
 const inTable = share => {
@@ -37,7 +37,7 @@ const canvasPixels = (canvas, width, height, colour) => {
   canvas.getContext("2d").putImageData(image, 0, 0);
 };
 
-// One pixel a place; CSS enlarges it without smoothing, so that every patch shows its own value.
+/** One pixel a place; CSS enlarges it without smoothing, so that every patch shows its own value. */
 export const paintMap = (canvas, values, columns, most) =>
   canvasPixels(canvas, columns, values.length / columns, i => inTable(values[i] / most));
 
@@ -51,5 +51,5 @@ export const paintSigned = (canvas, values, columns) => {
   });
 };
 
-// The colours from 0 to the most, as the stops of a CSS gradient.
+/** The colours from 0 to the most, as the stops of a CSS gradient. */
 export const stops = Array.from({length: 17}, (_, i) => `rgb(${inTable(i / 16).join(" ")})`).join(", ");

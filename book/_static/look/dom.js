@@ -1,4 +1,4 @@
-// Elements and numbers as every view writes them. Nothing here knows a model or the page's state.
+/** Elements and numbers as every view writes them. Nothing here knows a model or the page's state. */
 
 export const part = (root, name) => root.querySelector(`[data-part="${name}"]`);
 
@@ -12,7 +12,7 @@ export const make = (tag, attributes, parent, text) => {
 
 export const fromTemplate = (root, name) => part(root, name).content.firstElementChild.cloneNode(true);
 
-// A share as per cent, two digits of it; what is nothing says so.
+/** A share as per cent, two digits of it; what is nothing says so. */
 export const percent = share => {
   const value = 100 * share;
   return value === 0 ? "0 %" : value < 0.05 ? "< 0.1 %" : `${value.toFixed(value < 9.95 ? 1 : 0)} %`;
@@ -23,13 +23,13 @@ export const spoken = name => name.replaceAll("_", " ");
 
 export const strongest = values => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 
-// A patch as readers call it: rows and columns count from 1.
+/** A patch as readers call it: rows and columns count from 1. */
 export const place = (patch, columns) => `row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1}`;
 
-// The next frame has been drawn: between two long computations the page must be seen and touched.
+/** The next frame has been drawn: between two long computations the page must be seen and touched. */
 export const drawn = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
 
-// Many calls in a row, one run after the last of them has rested for `rest` milliseconds.
+/** Many calls in a row, one run after the last of them has rested for `rest` milliseconds. */
 export const later = (action, rest) => {
   let timer;
   return () => {
@@ -38,8 +38,10 @@ export const later = (action, rest) => {
   };
 };
 
-// Many cells, one tab stop: arrows, Home and End move the focus among them, Enter and Space press.
-// `columns` is a function, as a row of cells wraps where the window is narrow.
+/**
+ * Many cells, one tab stop: arrows, Home and End move the focus among them, Enter and Space press.
+ * `columns` is a function, as a row of cells wraps where the window is narrow.
+ */
 export const roving = (box, cells, columns, press) => {
   const focus = at => {
     cells.forEach((cell, i) => { cell.tabIndex = i === at ? 0 : -1; });
@@ -64,7 +66,7 @@ export const roving = (box, cells, columns, press) => {
   });
 };
 
-// A square of cells, one for each place on a grid; press(cell) by pointer or by keyboard.
+/** A square of cells, one for each place on a grid; press(cell) by pointer or by keyboard. */
 export const cellGrid = (parent, [rows, columns], label, press) => {
   const box = make("div", {class: "look-cells", role: "grid", "aria-label": label}, parent), cells = [];
   for (let row = 0; row < rows; row++) {
@@ -78,5 +80,5 @@ export const cellGrid = (parent, [rows, columns], label, press) => {
   return {box, cells};
 };
 
-// Of many cells those that a test holds for get the class.
+/** Of many cells those that a test holds for get the class. */
 export const mark = (cells, name, holds) => cells.forEach((cell, i) => cell.classList.toggle(name, holds(i)));

@@ -1,4 +1,4 @@
-// An eraser: what it touches is filled with the mean colour or with a blur, and every model is asked again.
+/** An eraser: what it touches is filled with the mean colour or with a blur, and every model is asked again. */
 
 import {fillBlur, fillColour, pixelsOf} from "./numbers.js";
 import {part, percent} from "./dom.js";

@@ -1,10 +1,13 @@
-// Remove by map: the patches that the map calls most important go first, and the probability of the answer is drawn as it
-// falls; beside it the map's least important first, a random order and a blob in the centre. Did the map know?
+/**
+ * Remove by map: the patches that the map calls most important go first, and the probability of the answer is drawn as it
+ * falls; beside it the map's least important first, a random order and a blob in the centre. Did the map know?
+ */
 
 import {areas, centreMap, fillColour, order, randomMap, removePatches, softmax} from "./numbers.js";
-import {part, percent, spoken, strongest} from "./dom.js";
+import {part, percent, signed, spoken, strongest} from "./dom.js";
 import {shown} from "./selection.js";
 import {Chart} from "./view-chart.js";
+import {rivals} from "./worth.js";
 
 export const STEPS = 8; // as in the measurement on the test images, so that the two agree
 const SHARES = Float64Array.from({length: STEPS + 1}, (_, step) => step / STEPS);
@@ -26,8 +29,10 @@ export class Remove {
     this.slider.addEventListener("input", () => {
       this.step = Number(this.slider.value);
       session.refresh();
-      this.work();
     });
+    // Whatever else is changed, the order of removal follows from it anew.
+    session.listen(() => { if (this.step) this.work(); });
+    state.listen(() => { if (this.step) this.work(); });
     this.charts = cards.map(card => new Chart(part(panel, "charts"), card, SHARES));
   }
 
@@ -68,7 +73,7 @@ export class Remove {
 
   // Every point up to the slider that is not known yet, the map's first; the page is drawn after each.
   async work() {
-    if (this.working) return;
+    if (this.working || !this.next()) return;
     this.working = true;
     try {
       for (let next = this.next(); next; next = this.next()) {
@@ -77,15 +82,16 @@ export class Remove {
       }
     } finally {
       this.working = false;
+      this.session.tell();
     }
   }
 
   next() {
     const entries = this.cards.map(card => card.entry()).filter(entry => this.session.of(entry.name).result);
-    const new_ = entries.find(entry => !this.of(entry));
-    if (new_) {
+    const fresh = entries.find(entry => !this.of(entry));
+    if (fresh) {
       return async () => {
-        await this.begin(new_);
+        await this.begin(fresh);
         if (this.step) this.session.refresh();
       };
     }
@@ -119,9 +125,8 @@ export class Remove {
     const area = name => areas({shares: SHARES, mostFirst: curves[name], leastFirst: curves.least});
     const {deletion, difference} = area("map");
     const [random, centre] = [area("random").deletion, area("centre").deletion];
-    const best = deletion < Math.min(random, centre) ? "the map fell lowest: here it knew" : "the map did not fall lowest: here it did not know";
-    const measured = entry.passport ? `, on the test images ${entry.passport.difference.mean.toFixed(2)}` : "";
+    const best = deletion < Math.min(random, centre) ? "the map’s is the lowest, here it knew" : "the map’s is not the lowest, here it did not know";
     return `Mean along the curve: map ${percent(deletion)}, random ${percent(random)}, centre ${percent(centre)}; ${best}. `
-      + `Least first minus most first: ${difference.toFixed(2)}${measured}.`;
+      + `Least first minus most first: ${signed(difference)}. ${rivals(entry)}`;
   }
 }

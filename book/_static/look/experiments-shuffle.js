@@ -1,4 +1,6 @@
-// Cut the picture into tiles and lay them in another order: what stays of an answer never needed the arrangement.
+/**
+ * Cut the picture into tiles and lay them in another order: what stays of an answer never needed the arrangement.
+ */
 
 import {shufflePatches} from "./numbers.js";
 import {part} from "./dom.js";

@@ -1,5 +1,7 @@
-// Change the model instead of the picture: mute a head or a slot, make every softmax hotter, put the matrices out of order
-// from the last layer down. Beside each model stands how much its map still agrees with the one before.
+/**
+ * Change the model instead of the picture: mute a head or a slot, make every softmax hotter, put the matrices out of order
+ * from the last layer down. Beside each model stands how much its map still agrees with the one before.
+ */
 
 import {fromTemplate, make, number, part, spoken} from "./dom.js";
 import {shown} from "./selection.js";
@@ -18,7 +20,7 @@ const ranks = values => {
   return found;
 };
 
-// Spearman's rank correlation of two maps, −1 to 1; 0 where one of them is flat.
+/** Spearman's rank correlation of two maps, −1 to 1; 0 where one of them is flat. */
 export const spearman = (one, other) => {
   const [a, b] = [ranks(one), ranks(other)], middle = (a.length - 1) / 2;
   const sum = (x, y) => x.reduce((total, value, i) => total + (value - middle) * (y[i] - middle), 0);

@@ -1,4 +1,4 @@
-// The tools below the cards: one open at a time, and a list of what they changed, each to be taken back.
+/** The tools below the cards: one open at a time, and a list of what they changed, each to be taken back. */
 
 import {make, part, place, roving} from "./dom.js";
 
@@ -7,7 +7,7 @@ export class Experiments {
   constructor(root, tools, columns, {state, session}) {
     Object.assign(this, {root, tools, columns, state, session});
     this.tabs = [...part(root, "tabs").querySelectorAll("[data-tool]")];
-    for (const tab of this.tabs) tab.addEventListener("click", () => state.set({tool: tab.dataset.tool}));
+    for (const tab of this.tabs) tab.addEventListener("click", () => state.set({tool: tab.dataset.tool, hover: null}));
     roving(part(root, "tabs"), this.tabs, () => this.tabs.length, at => this.tabs[at].click());
   }
 

@@ -1,4 +1,4 @@
-// The picture and the map over it as one PNG, with a line that says what it shows and what the map is worth.
+/** The picture and the map over it as one PNG, with a line that says what it shows and what the map is worth. */
 
 import {make, spoken, strongest} from "./dom.js";
 import {worth} from "./worth.js";

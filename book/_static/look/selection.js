@@ -1,12 +1,14 @@
-// Which map is on show: from a model's answer, the view that the reader chose and the patch, to one value a patch.
-// Pure functions; how a map is drawn is `view-map`'s matter.
+/**
+ * Which map is on show: from a model's answer, the view that the reader chose and the patch, to one value a patch.
+ * Pure functions; how a map is drawn is `view-map`'s matter.
+ */
 
 import {mainMap, meanOverHeads, patches, slotMap, softmax} from "./numbers.js";
 import {place, spoken, strongest} from "./dom.js";
 
 const lastMixing = entry => entry.layers.findLastIndex(layer => layer.kind !== "pooling");
 
-// The layer that a view means: pointing at a patch asks a layer in which patches attend; null is the one map.
+/** The layer that a view means: pointing at a patch asks a layer in which patches attend; null is the one map. */
 export const layerOf = (entry, view, patch) => {
   if (view.layer !== null) return view.layer;
   const mixing = lastMixing(entry);
@@ -26,7 +28,7 @@ const meanSlots = map => {
   return mean;
 };
 
-// What a patch reads from each memory slot; without a patch, what all patches read on average.
+/** What a patch reads from each memory slot; without a patch, what all patches read on average. */
 export const slotShares = (map, head, patch) => {
   const one = headed(map, head), shares = new Float32Array(map.keys);
   const chosen = patch === null ? [...Array(map.queries).keys()] : [patch];
@@ -47,8 +49,10 @@ const fromPatches = (map, head) => {
 
 const nameOfHead = (map, head) => (map.heads === 1 ? "" : head === null ? ", mean of its heads" : `, head ${head + 1}`);
 
-// {values, name, layer, head, query, measured}: the map on show, and what it is called. `measured` says whether it is
-// the one map of the model whose faithfulness was measured.
+/**
+ * {values, name, layer, head, query, measured}: the map on show, and what it is called. `measured` says whether it is
+ * the one map of the model whose faithfulness was measured.
+ */
 export const shown = (entry, result, view, patch) => {
   const layer = layerOf(entry, view, patch), columns = entry.layers[0].grid[1];
   const classes = entry.layers.at(-1).kind === "pooling" ? entry.layers.at(-1).queries : 1;

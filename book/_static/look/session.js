@@ -1,14 +1,18 @@
-// The picture, what the experiments change in it, and the models with their newest answers.
-// One computation at a time, in turns: the page lives on the same thread, and each model gets the newest picture.
+/**
+ * The picture, what the experiments change in it, and the models with their newest answers.
+ * One computation at a time, in turns: the page lives on the same thread, and each model gets the newest picture.
+ */
 
 import {softmax} from "./numbers.js";
 import {drawn} from "./dom.js";
 
-// A change is what an experiment does on the way from the picture to the answer; all but `label` and `reset` are optional:
-//   alter({canvas, pixels}) -> {canvas, pixels}    of the picture, before it is shown
-//   alterFor(name, pixels) -> pixels               for one model
-//   controls(entry) -> {temperature, headMask, randomise}
-//   label() -> what is changed, "" if nothing;     reset()
+/**
+ * A change is what an experiment does on the way from the picture to the answer; all but `label` and `reset` are optional:
+ *   alter({canvas, pixels}) -> {canvas, pixels}    of the picture, before it is shown
+ *   alterFor(name, pixels) -> pixels               for one model
+ *   controls(entry) -> {temperature, headMask, randomise}
+ *   label() -> what is changed, "" if nothing;     reset()
+ */
 export class Session {
   constructor(entries, load) {
     this.load = load; // entry, {onProgress} -> promise of a model
@@ -28,7 +32,7 @@ export class Session {
 
   show(picture) {
     this.picture = picture;
-    for (const change of this.changes) change.reset();
+    for (const change of this.changes) if (change.alter || change.alterFor) change.reset(); // what is of the picture
     for (const one of this.models.values()) Object.assign(one, {untouched: null, before: null, result: null, probabilities: null});
     this.refresh();
   }
@@ -56,6 +60,7 @@ export class Session {
       }
     } finally {
       this.working = null;
+      this.tell();
     }
   }
 

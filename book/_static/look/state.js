@@ -1,11 +1,15 @@
-// What the reader has chosen, and the address that says it: a view can be linked. Numbers in the address count from 1.
+/**
+ * What the reader has chosen, and the address that says it: a view can be linked. Numbers in the address count from 1.
+ */
 
 export const OPACITY = 0.65; // of the map over the picture, as in the book's figures
 export const TOOLS = ["heads", "steps", "erase", "remove", "shuffle", "weights"];
 const NO_VIEW = {layer: null, head: null, query: null}; // the model's one map; all heads; the query that fits best
 
-// image: number of a sample, null for the reader's own; model: the one that the tools speak of; views: by model, which
-// of its maps is shown; pin: the patch that was chosen; hover: the patch under the pointer; tool: what is open below.
+/**
+ * image: number of a sample, null for the reader's own; model: the one that the tools speak of; views: by model, which
+ * of its maps is shown; pin: the patch that was chosen; hover: the patch under the pointer; tool: what is open below.
+ */
 export const FRESH = {
   image: 0, model: "vit", views: {}, pin: null, hover: null, opacity: OPACITY, scale: "relative", tool: "heads",
 };
@@ -30,7 +34,7 @@ export const createState = () => {
 
 const counted = index => (index === null ? "" : String(index + 1));
 
-// "#image=3&model=vit&layer=2&head=1&patch=3.4"; what is as at the beginning is left out.
+/** "#image=3&model=vit&layer=2&head=1&patch=3.4"; what is as at the beginning is left out. */
 export const toAddress = (now, columns = 8) => {
   const parts = new URLSearchParams();
   if (now.image !== null) parts.set("image", counted(now.image));
@@ -62,7 +66,7 @@ const viewIn = (entry, [layer, head, query]) => {
   return {layer: at, head: at === null ? null : index(head, of.heads), query: index(query, queries)};
 };
 
-// The change that an address asks for; what it says of things that are not there is passed over.
+/** The change that an address asks for; what it says of things that are not there is passed over. */
 export const fromAddress = (hash, entries, images, [rows, columns] = [8, 8]) => {
   const said = new URLSearchParams(hash.replace(/^#/, "")), change = {};
   const model = entries.find(entry => entry.name === said.get("model"));

@@ -1,5 +1,7 @@
-// One query of one head, computed again step by step from the numbers that the graph gives: query, keys, scores, softmax,
-// weighted sum. Pure functions: `view-steps` draws what they find.
+/**
+ * One query of one head, computed again step by step from the numbers that the graph gives: query, keys, scores, softmax,
+ * weighted sum. Pure functions: `view-steps` draws what they find.
+ */
 
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const rows = (values, start, count, width, stride = width) =>
@@ -57,7 +59,7 @@ const external = (map, head, token) => {
   };
 };
 
-// map: of a result; head, query: which row of it; temperature: the softmax's, 1 as trained.
+/** map: of a result; head, query: which row of it; temperature: the softmax's, 1 as trained. */
 export const stepsOf = (map, head, query, temperature = 1) => {
   if (map.kind === "self") return self(map, head, query, temperature);
   return map.kind === "external" ? external(map, head, query) : pooling(map, query, temperature);

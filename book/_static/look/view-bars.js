@@ -1,4 +1,4 @@
-// A model's top five as bars that move: a class keeps its bar while it stays among them.
+/** A model's top five as bars that move: a class keeps its bar while it stays among them. */
 
 import {topK} from "./numbers.js";
 import {make, percent, spoken} from "./dom.js";

@@ -1,4 +1,4 @@
-// One model's card: what it answers, the map over the picture, the map's scale, and what the map is worth.
+/** One model's card: what it answers, the map over the picture, the map's scale, and what the map is worth. */
 
 import {EVEN_SHARES, stops} from "./colours.js";
 import {fromTemplate, part, percent, spoken} from "./dom.js";
@@ -6,7 +6,7 @@ import {shown} from "./selection.js";
 import {save} from "./save.js";
 import {Bars} from "./view-bars.js";
 import {Stage} from "./view-stage.js";
-import {worth} from "./worth.js";
+import {rivals, worth} from "./worth.js";
 
 const KINDS = {
   self: "every patch looks at every other", external: "every patch looks into a memory", pooling: "a query asks all patches",
@@ -42,7 +42,7 @@ export class Card {
 
   drawAbout() {
     const entry = this.entry();
-    this.find("record").textContent = `Right on ${percent(entry.top1)} of ${entry.test_images.toLocaleString("en")} test images of ${entry.dataset.toUpperCase().replace("CIFAR", "CIFAR-")}.`;
+    this.find("record").textContent = `Right on ${percent(entry.top1)} of ${entry.test_images.toLocaleString("en")} test images of ${entry.dataset.toUpperCase().replace("CIFAR", "CIFAR-")}. ${rivals(entry)}`;
   }
 
   draw() {
@@ -71,12 +71,13 @@ export class Card {
     const {now} = this.state, patch = this.state.patch();
     const map = shown(entry, result, this.state.view(entry.name), patch);
     const {most} = this.stage.lay(map.values, now.scale, now.opacity, patch, now.pin !== null);
-    this.map = {...map, most};
+    // What was measured is the map of the model as it was trained.
+    const measured = map.measured && !this.session.changed().some(change => change.controls);
+    this.map = {...map, most, measured};
     this.find("high").textContent = percent(most);
     const fixed = `fixed scale: 0 to ${percent(most)}, ${EVEN_SHARES} times an even share`;
     this.find("scale").title = now.scale === "fixed" ? fixed : `relative scale: 0 to ${percent(most)}, the most in this map`;
     this.find("caption").textContent = map.name;
-    this.find("worth").textContent = worth(entry, map.measured);
-    this.find("worth").classList.toggle("look-soft", !(map.measured && entry.passport));
+    this.find("worth").textContent = worth(entry, measured);
   }
 }

@@ -1,4 +1,6 @@
-// The curves of one model while patches are removed: probability of its answer against the share that is gone.
+/**
+ * The curves of one model while patches are removed: probability of its answer against the share that is gone.
+ */
 
 import {fromTemplate, part, percent} from "./dom.js";
 

@@ -1,4 +1,6 @@
-// All layers and heads of a model at a glance, one click to one of them; memory slots, and queries of classes.
+/**
+ * All layers and heads of a model at a glance, one click to one of them; memory slots, and queries of classes.
+ */
 
 import {paintMap, top} from "./colours.js";
 import {fromTemplate, make, part, percent, roving, spoken} from "./dom.js";

@@ -1,4 +1,6 @@
-// What the reader gives: a file, a drop, a paste, the camera, a sample; and, beside it, what the models see of it.
+/**
+ * What the reader gives: a file, a drop, a paste, the camera, a sample; and, beside it, what the models see of it.
+ */
 
 import {openCamera, readPicture, toCanvas} from "./input.js";
 import {make, part} from "./dom.js";
@@ -24,10 +26,10 @@ export class Input {
   }
 
   button(sample, i) {
-    const button = make("button", {type: "button", "aria-label": `Sample ${i + 1}: ${sample.alt}`, title: sample.title});
+    const button = make("button", {type: "button", title: sample.title});
     make("li", {}, this.find("samples")).append(button);
     const address = new URL(`samples/${sample.file}`, this.base).href;
-    make("img", {src: address, alt: "", width: THUMBNAIL, height: THUMBNAIL, decoding: "async"}, button);
+    make("img", {src: address, alt: `Sample ${i + 1}: ${sample.alt}`, width: THUMBNAIL, height: THUMBNAIL, decoding: "async"}, button);
     button.addEventListener("click", () => this.state.set({image: i, pin: null}));
     return button;
   }

@@ -1,4 +1,6 @@
-// How the map lies on the picture, for all models at once: its opacity, its scale, and which model is on show on a phone.
+/**
+ * How the map lies on the picture, for all models at once: its opacity, its scale, and which model is on show on a phone.
+ */
 
 import {EVEN_SHARES} from "./colours.js";
 import {make, part, percent, spoken, strongest} from "./dom.js";

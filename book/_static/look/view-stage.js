@@ -1,11 +1,11 @@
-// A stage: a picture with a map over it, and its patches to point at, by pointer or by keyboard.
+/** A stage: a picture with a map over it, and its patches to point at, by pointer or by keyboard. */
 
 import {paintMap, top} from "./colours.js";
 import {cellGrid, make, mark, percent, place, strongest} from "./dom.js";
 
 const SIZE = 384; // of the picture's canvas, in its own pixels
 
-// The picture as it is shown; where its small version was altered, those pixels lie over it.
+/** The picture as it is shown; where its small version was altered, those pixels lie over it. */
 export const paintPicture = (canvas, {canvas: source, pixels, under}) => {
   canvas.width = canvas.height = SIZE;
   const context = canvas.getContext("2d"), edge = Math.sqrt(pixels.length / 3), one = SIZE / edge;
@@ -19,13 +19,13 @@ export const paintPicture = (canvas, {canvas: source, pixels, under}) => {
   }
 };
 
-// Where on a square element a pointer is, as shares of its width and height.
+/** Where on a square element a pointer is, as shares of its width and height. */
 export const within = (element, event) => {
   const box = element.getBoundingClientRect();
   return {x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height};
 };
 
-// Strokes on an element, while there is a brush: brush() is a function (x, y, first) or null.
+/** Strokes on an element, while there is a brush: brush() is a function (x, y, first) or null. */
 export const followStrokes = (element, brush) => {
   const stroke = (event, first) => {
     const {x, y} = within(element, event);

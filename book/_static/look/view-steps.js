@@ -1,4 +1,4 @@
-// The step-through of one head, drawn: query, key, scores, softmax, weighted sum, each with its real numbers.
+/** The step-through of one head, drawn: query, key, scores, softmax, weighted sum, each with its real numbers. */
 
 import {paintMap, paintSigned} from "./colours.js";
 import {cellGrid, make, mark, number, part, percent, place, spoken, strongest} from "./dom.js";
@@ -21,8 +21,8 @@ const paintBars = (canvas, values, most, colour) => {
 const range = values => `${values.length} numbers from ${number(Math.min(...values))} to ${number(Math.max(...values))}`;
 
 export class Steps {
-  constructor(panel, {state, session, controls}) {
-    Object.assign(this, {panel, state, session, controls, key: null});
+  constructor(panel, {state, session}) {
+    Object.assign(this, {panel, state, session, key: null});
     this.find = name => part(panel, name);
     const choose = cell => {
       this.key = cell;
@@ -55,7 +55,7 @@ export class Steps {
     this.find("flow").hidden = !asked;
     if (!asked) return;
     const {entry, map, head, query} = asked;
-    const found = stepsOf(map, head, query, this.controls(entry).temperature);
+    const found = stepsOf(map, head, query, this.session.controlsFor(entry).temperature);
     const cells = found.weights.length - found.own, key = Math.min(this.key ?? strongest(found.weights.slice(found.own)), cells - 1);
     const columns = map.kind === "external" ? Math.sqrt(map.keys) : map.grid[1];
     this.drawGrids(found, key, columns, map.kind);

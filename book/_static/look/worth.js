@@ -1,10 +1,16 @@
-// What a map is worth, in a line: the difference of its removal curves as measured, with interval, images and chance.
+/** What a map is worth, in words: how it did where it was measured, with interval, number of images and chance. */
 
 import {signed} from "./dom.js";
 
+const interval = ({mean, low, high}) => `${signed(mean)} (${signed(low)} to ${signed(high)})`;
+
+/** The difference of the map's removal curves, least important first minus most important first. */
 export const worth = (entry, measured) => {
   const found = measured && entry.passport;
-  if (!found) return "not measured";
-  const {mean, low, high} = found.difference;
-  return `${signed(mean)} (${signed(low)} to ${signed(high)}), ${found.images} images; chance ${found.chance}`;
+  return found ? `${interval(found.difference)}, n = ${found.images}, chance ${found.chance}` : "not measured";
 };
+
+/** The same against what needs no model: a blob in the centre and a random order; "" where nothing was measured. */
+export const rivals = ({passport}) => passport
+  ? `On ${passport.images} test images the map gains ${interval(passport.gains.centre)} over a blob in the centre, `
+    + `${interval(passport.gains.random)} over a random order.` : "";
