@@ -227,9 +227,7 @@ def load(name: str, root: str | Path | None = None) -> Record:
     path = root / name / "record.json"
     if not path.exists():
         if (kept := durable.kept(root / name)).exists():
-            raise RecordError(
-                f"record {name} was about to be replaced; go on with that run, or rename {kept} to {name}"
-            )
+            raise RecordError(f"record {name} was being replaced; go on with that run, or rename {kept} to {name}")
         known = ", ".join(names(root)) or "none"
         raise RecordError(f"no record {name!r} in {root}; there are: {known}")
     try:

@@ -58,7 +58,9 @@ def write(
     """
     root = Path(root) if root is not None else records.folder()
     check_place(name, root, replace, run.history)
-    arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        arrays = {records.weight_name(weight): _array(weight).astype("float16") for weight in model.weights}
+    records.check_finite(name, arrays | (attention or {}))
     if base is not None:
         for path, array in base.encoder_weights(model).items():
             if not np.array_equal(arrays.pop(path), array):
@@ -90,7 +92,6 @@ def write(
     if base is not None:
         values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
         values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
-    records.check_finite(name, arrays | (attention or {}))
     records.parse(root / name, values)  # what `load` would refuse is not written
     files["record.json"] = (json.dumps(values, indent=1) + "\n").encode()
     try:
