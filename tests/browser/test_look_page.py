@@ -1,8 +1,7 @@
 """The page Look as a reader uses it: pointing, erasing, removing, by mouse, keyboard and thumb, without a network.
 
-The page is what `book/look.md` holds, served without the book's theme, with the models of `_build/live`; that the whole
-page stands in the theme without a barrier is `test_pages`' matter, and whether the models compute what Keras does,
-`test_look_engine`'s.
+The page is what `book/look.html` holds, in the boxes of the book's theme, with the models of `_build/live`; that the
+whole page has no barrier is `test_pages`' matter, and whether the models compute what Keras does, `test_look_engine`'s.
 """
 
 import re
@@ -31,7 +30,7 @@ STYLES = {
     / "theme/sphinx_book_theme/static/styles/sphinx-book-theme.css",
     "book.css": STATIC / "book.css",
 }
-PAGE = re.search(r"```\{raw\} html\n(.*?)```", (ROOT / "book" / "look.md").read_text(), re.DOTALL)[1]
+PAGE = (ROOT / "book" / "look.html").read_text()
 # The theme's styles and boxes, without what it has around the article.
 SHELL = f"""<!DOCTYPE html><html lang="en" data-theme="light"><head><title>Look</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">

@@ -47,6 +47,15 @@ const fromPatches = (map, head) => {
   return mean;
 };
 
+// The model's one map costs a product of matrices a layer: it is computed once for each answer.
+const mains = new WeakMap();
+const mainOf = (entry, result, label) => {
+  if (!mains.has(result)) mains.set(result, new Map());
+  const found = mains.get(result);
+  if (!found.has(label)) found.set(label, mainMap(entry, result.maps, label));
+  return found.get(label);
+};
+
 const nameOfHead = (map, head) => (map.heads === 1 ? "" : head === null ? ", mean of its heads" : `, head ${head + 1}`);
 
 /**
@@ -59,7 +68,7 @@ export const shown = (entry, result, view, patch) => {
   const asked = classes > 1 ? view.query ?? strongest(softmax(result.logits)) : null;
   const ofClass = asked === null ? "" : ` for “${spoken(entry.classes[asked])}”`;
   if (layer === null) {
-    const values = mainMap(entry, result.maps, asked ?? undefined);
+    const values = mainOf(entry, result, asked ?? undefined);
     return {values, name: `${entry.map.label}${ofClass}`, layer, head: null, query: asked, measured: true};
   }
   const map = result.maps[layer], head = map.heads === 1 ? 0 : view.head, title = `layer ${layer + 1}`;

@@ -54,6 +54,7 @@ export class Heads {
     fetch.addEventListener("click", async () => {
       fetch.disabled = true;
       await wanted(entry.name);
+      fetch.disabled = false;
       this.state.look(entry.name, {layer: null, head: null, query: null});
     });
     strip.fetch = fetch;

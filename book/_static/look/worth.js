@@ -1,8 +1,8 @@
 /** What a map is worth, in words: how it did where it was measured, with interval, number of images and chance. */
 
-import {signed} from "./dom.js";
+import {number, signed} from "./dom.js";
 
-const interval = ({mean, low, high}) => `${signed(mean)} (${signed(low)} to ${signed(high)})`;
+const interval = ({mean, low, high}) => `${signed(mean)} (${number(low)} to ${number(high)})`;
 
 /** The difference of the map's removal curves, least important first minus most important first. */
 export const worth = (entry, measured) => {
