@@ -39,6 +39,23 @@ def test_good_book_has_no_problems(built):
     assert pages.problems(built) == []
 
 
+def test_a_number_that_the_page_shows_otherwise_is_found(built):
+    said = "It reaches **65.18 %** of 10⁴ ([log](a-99.html)), {cite:t}`who2021`.\n\n1. One\n2. Two of 3,000"
+    cell = new_code_cell("say()", outputs=[new_output("display_data", {"text/markdown": said, "text/plain": said})])
+    figure = new_output("display_data", data={"image/png": "", "text/plain": "a map"})
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("draw()", outputs=[figure]), cell]), built.root / "book" / "vit.ipynb"
+    )
+    text = "<p>It reaches <b>65.18 %</b> of 10⁴ (log), Who.</p><ol><li>One</li><li>Two of 3,000</li></ol>"
+    page = GOOD.replace("<a ", f"{text}<a ")
+    (built.html / "book" / "vit.html").write_text(page)
+    assert pages.problems(built) == []
+    (built.html / "book" / "vit.html").write_text(page.replace("65.18", "99.30"))
+    assert pages.problems(built) == [
+        "book/vit.html: does not show 65.18, which cell 2 of vit.ipynb does; build the book again"
+    ]
+
+
 def test_a_page_that_is_named_with_its_suffix_is_the_same_page(built):
     (built.root / "_toc.yml").write_text("format: jb-book\nroot: book/vit.ipynb\n")
     assert pages.problems(built) == []

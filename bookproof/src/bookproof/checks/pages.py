@@ -1,5 +1,6 @@
 """The built book, checked page by page: each one is there, shows its figures, no errors, and asks no other host."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import nbformat
 from bs4 import BeautifulSoup
 
 from bookproof.book import Book
+from bookproof.checks.prose import read
 from bookproof.notebooks import images, outputs
 
 Soup = Any
@@ -16,6 +18,8 @@ Soup = Any
 # What a browser fetches by itself when it opens a page (a link that the reader may follow is none of these).
 FETCHED = (("script", "src"), ("img", "src"), ("iframe", "src"), ("video", "src"), ("source", "src"), ("link", "href"))
 LINKS_NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "author", "license"}
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBERED = re.compile(r"(?m)^\s*\d+\. |\{[\w:]+\}`[^`]*`")  # the page counts its lists, and a role shows what it finds
 ERRORS = ".traceback, .stderr, .output_error, .system-message"
 
 
@@ -38,6 +42,7 @@ def page_problems(page: Path, notebook: Path) -> Iterator[str]:
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     yield from shows_no_error(soup)
     yield from shows_its_figures(soup, notebook)
+    yield from shows_its_numbers(soup, notebook)
     yield from images_exist_and_are_described(soup, page)
     yield from asks_no_other_host(soup)
 
@@ -55,6 +60,19 @@ def shows_its_figures(soup: Soup, notebook: Path) -> Iterator[str]:
     shown = len(soup.select(".cell_output img"))
     if shown < drawn:
         yield f"shows {shown} figures, {notebook.name} draws {drawn}; a cell's output is hidden or lost"
+
+
+def shows_its_numbers(soup: Soup, notebook: Path) -> Iterator[str]:
+    """Whatever builds the page may arrange what the notebook shows, and change no number of it."""
+    if not notebook.is_file():
+        return
+    shown = set(NUMBER.findall(read(soup.get_text())))
+    for number, output in outputs(nbformat.read(notebook, as_version=4)):
+        told = output.get("text", output.get("data", {}).get("text/markdown", ""))
+        for found in NUMBER.findall(read(NUMBERED.sub("", told))):
+            if found not in shown:
+                yield f"does not show {found}, which cell {number} of {notebook.name} does; build the book again"
+                return
 
 
 def images_exist_and_are_described(soup: Soup, page: Path) -> Iterator[str]:
