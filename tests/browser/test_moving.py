@@ -278,7 +278,7 @@ CROWDED = """root => {
 @pytest.mark.parametrize("opened", KINDS, indirect=True)
 def test_it_is_for_every_eye_and_every_thumb_and_fits_a_phone(opened):
     kind = opened.root.get_attribute("data-idea")
-    for theme, width in (("light", DESK), ("dark", 768), ("dark", PHONE), ("light", 366)):
+    for theme, width in (("light", DESK), ("dark", 670), ("dark", PHONE), ("light", 366)):
         opened.visit.look(theme, width)
         for seconds in TIMES[kind]:
             opened.at(seconds)
@@ -320,10 +320,13 @@ def test_a_tap_chooses_the_patch_that_asks(browser, pages):
     context.close()
 
 
-def test_the_still_gives_way_on_a_screen_and_is_there_on_paper_and_without_script(browser, pages, tmp_path):
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_still_gives_way_on_a_screen_and_is_there_on_paper_and_without_script(browser, pages, tmp_path, linked):
     _, html = pages("query")
     pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-    shown = f'<div class="cell_output"><div class="output text_html">{html}</div><img alt="still" src="{pixel}"></div>'
+    image = f'<img alt="still" src="{pixel}">'
+    twins = f'<a href="#">{image}</a>' if linked else image  # as a page of the book has it
+    shown = f'<div class="cell_output"><div class="output text_html">{html}</div>{twins}</div>'
     (tmp_path / "page.html").write_text(PAGE.format(shown), encoding="utf-8")
     with visited(browser, (tmp_path / "page.html").as_uri()) as visit:
         figure, still = Figure(visit, html), visit.page.get_by_alt_text("still")

@@ -36,8 +36,9 @@ const idea = ({told, arrays, colour, stage, show, now}) => {
 
   const draw = (at, wide) => {
     const {scores, maps, shares, alone, moved, here, there} = state(at), four = wide >= 640;
-    const name = four ? 50 : 22, third = four ? 58 : (wide - name) / columns, from = name + columns * third + 20, half = wide / 2 + 4;
-    const cell = Math.min(46, Math.floor((four ? (wide - from - 96) / 3 : half - 40) / columns)), high = four ? 52 : 28;
+    const name = four ? 50 : 22, third = four ? 58 : (wide - name) / columns, from = name + columns * third + 20;
+    const abreast = !four && wide >= 480, part = abreast ? wide / 3 : wide / 2 + 4;  // three matrices below the scores in a row, or two
+    const cell = Math.min(46, Math.floor((four ? (wide - from - 96) / 3 : part - 40) / columns)), high = four ? 52 : 28;
     const drawing = [text(0, 18, "Scores: move them", "head key")];
     scores.forEach((row, i) => {
       drawing.push(text(0, 44 + 52 * i + 30, four ? `token ${i + 1}` : `t${i + 1}`, "soft"));
@@ -77,8 +78,9 @@ const idea = ({told, arrays, colour, stage, show, now}) => {
     }
     const top = 44 + 52 * rows + 28;
     matrix(0, top, "Softmax ↓ tokens", "each slot sums to 1", maps, "columns");
-    matrix(half, top, "then rows ÷ sum →", "double normalisation", shares, "rows", here);
-    matrix(half, top + 62 + rows * high, "Softmax → slots", "for comparison", alone, "rows", there);
+    matrix(part, top, "then rows ÷ sum →", "double normalisation", shares, "rows", here);
+    matrix(...abreast ? [2 * part, top] : [part, top + 62 + rows * high], "Softmax → slots", "for comparison", alone, "rows", there);
+    if (abreast) return [top + 48 + rows * high, drawing.join("")];
     drawing.push(text(0, top + 100 + rows * high, "The other way, as in", "soft"), text(0, top + 116 + rows * high, "self-attention: a row", "soft"),
       text(0, top + 132 + rows * high, "knows only its own scores.", "soft"));
     return [top + 62 + 2 * rows * high + 48, drawing.join("")];
