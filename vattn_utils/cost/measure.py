@@ -13,7 +13,8 @@ import numpy as np
 
 from vattn_utils.audit import upstream
 from vattn_utils.cost.counts import multiply_adds
-from vattn_utils.models import counting, layers, patch_convnet, vit
+from vattn_utils.data.checks import check_choice, check_whole
+from vattn_utils.models import counting, patch_convnet, vit
 from vattn_utils.models.eanet import ExternalAttention
 
 DIM, HEADS = 64, 4  # of keras.io's EANet
@@ -57,9 +58,8 @@ def contestant(name: str, tokens: int) -> keras.Model:
     In front of it stands one learned factor a channel, so that a training step carries the gradient through the layer
     to its input, as it must in a network. Raises ValueError for a name that is not in `CONTESTANTS`, or tokens below 1.
     """
-    layers.check_choice("contestant", name, tuple(CONTESTANTS))
-    if tokens < 1:
-        raise ValueError(f"tokens={tokens} is not possible; use 1 or more")
+    check_choice("contestant", name, tuple(CONTESTANTS))
+    check_whole("tokens", tokens)
     inputs = keras.Input((tokens, DIM))
     outputs = CONTESTANTS[name](patch_convnet.LayerScale(1.0, name="scale")(inputs))
     model = keras.Model(inputs, outputs)
@@ -113,8 +113,7 @@ def timed(
     "seconds", `{mode: [of each round]}`. Raises ValueError for numbers below 1.
     """
     for name, value in {"tokens": tokens, "tokens_per_call": tokens_per_call, "rounds": rounds}.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} is not possible; use 1 or more")
+        check_whole(name, value)
     images, names = max(1, tokens_per_call // tokens), names or tuple(CONTESTANTS)
     keras.utils.set_random_seed(seed)
     models = {name: contestant(name, tokens) for name in names}
