@@ -72,3 +72,9 @@ def test_data_and_records_that_there_are_not_are_a_sentence(arguments, words, ca
         main(arguments)
     assert stopped.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_passport_is_measured_again_by_its_record_and_method(capsys):
+    record = "patch_convnet-shapes10-book"
+    assert main(["faithfulness", "--record", record, "--method", "pooling", "--images", "16"]) == 0
+    assert capsys.readouterr().out.startswith(f"**pooling**, {record}: difference of the removal curves ")

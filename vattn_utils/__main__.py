@@ -14,6 +14,7 @@ from vattn_utils import audit, models, training
 from vattn_utils.audit import upstream
 from vattn_utils.data import DataError
 from vattn_utils.maps import attribution, comparison
+from vattn_utils.maps.passport import passport
 from vattn_utils.publish import live
 from vattn_utils.training import records, train, verification, writing
 from vattn_utils.training.records import RecordError
@@ -111,10 +112,14 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods", type=_names, help=f"separated by commas, of: {', '.join(attribution.METHODS)}; default: all"
     )
+    parser.add_argument("--method", help="of this one only the passport: what the book says under its maps")
     parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
 
     def do(options):
         try:
+            if options.method:
+                print(passport(options.record, options.method, options.images, options.seed).sentence())
+                return
             comparison.report(options.record, options.images, options.methods, options.seed)
         except ValueError as error:
             parser.error(str(error))
