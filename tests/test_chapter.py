@@ -26,6 +26,18 @@ def test_the_environment_overrides_the_literal(monkeypatch):
     assert chapter.open_chapter("vit", "published").quick
 
 
+def test_what_a_chapter_asks_for_twice_is_made_once(monkeypatch):
+    monkeypatch.delenv("VATTN_PROFILE", raising=False)
+    opened, trained = chapter.open_chapter("vit", "quick"), []
+    monkeypatch.setattr(chapter.train, "train", lambda *given, **named: trained.append(given) or object())
+    dataset = opened.data("cifar10")
+    assert opened.data("cifar10") is dataset
+    first = opened.run("vit", dataset)
+    assert opened.run("vit", dataset) is first
+    assert opened.run("vit", dataset, depth=2) is not first
+    assert len(trained) == 2
+
+
 def test_an_unknown_profile_names_the_choices(monkeypatch):
     monkeypatch.delenv("VATTN_PROFILE", raising=False)
     with pytest.raises(ValueError, match=r"'fast'.*parameters cell.*published, quick, full"):

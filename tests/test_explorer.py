@@ -203,17 +203,17 @@ def test_eight_images_of_64_tokens_in_4_layers_of_4_heads_fit(random):
 
 def test_as_many_levels_as_fit_and_then_too_many_images_are_refused(pictures, monkeypatch):
     model, whole = model_of("vit"), made("vit")[0]
-    fewer = explorer.explorer(model, pictures, max_bytes=len(whole.html) - 1)
+    monkeypatch.setattr(explorer, "MAX_BYTES", len(whole.html) - 1)
+    fewer = explorer.explorer(model, pictures)
     assert unpacked(fewer.html)[0]["levels"] == 127
     assert len(fewer.html) < len(whole.html)
     monkeypatch.setattr(explorer_page, "LEVELS", (255,))
-    limit = len(whole.html) - 1
-    words = r"4 images make [\d,]+ bytes of HTML, the limit is .* give at most 3 images"
-    with pytest.raises(ValueError, match=words):
-        explorer.explorer(model, pictures, max_bytes=limit)
-    assert isinstance(explorer.explorer(model, pictures[:3], max_bytes=limit), Explorer)
+    with pytest.raises(ValueError, match=r"4 images make [\d,]+ bytes of HTML, the limit is .* give at most 3 images"):
+        explorer.explorer(model, pictures)
+    assert isinstance(explorer.explorer(model, pictures[:3]), Explorer)
+    monkeypatch.setattr(explorer, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="not even one fits; use a model of fewer layers"):
-        explorer.explorer(model, pictures, max_bytes=1000)
+        explorer.explorer(model, pictures)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,6 @@ def test_as_many_levels_as_fit_and_then_too_many_images_are_refused(pictures, mo
         (dict(class_names=["a", "b", "c", "d", "e" * 10**6]), ValueError, "1000000 characters that show; use 1 to 200"),
         (dict(title=""), ValueError, "title has 0 characters"),
         (dict(title=None), TypeError, "title=None is no name"),
-        (dict(max_bytes=0), ValueError, "max_bytes"),
         (dict(presets=["the ear"]), TypeError, "presets is list; give a dict"),
         (dict(presets={"the ear": 3}), TypeError, "presets.'the ear'. is int; give a dict"),
         (dict(presets={"the ear": dict(layer=2)}), ValueError, "layer='2' is not known; use one of '0', '1'"),

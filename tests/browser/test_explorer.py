@@ -355,7 +355,31 @@ def test_on_a_phone_targets_have_44_pixels_panels_are_stacked_and_drags_scroll(t
     assert overview["y"] >= look["y"] + look["height"]
     assert look["width"] > 340
     none(checks.overhang(touched.visit))
-    assert "pan-y" in touched.part("cells").evaluate("cells => getComputedStyle(cells).touchAction")
+
+
+def test_a_finger_that_scrolls_the_page_chooses_nothing_and_one_that_slides_reads(touched):
+    page, said = touched.visit.page, touched.said
+    device, box = page.context.new_cdp_session(page), touched.part("cells").bounding_box()
+    middle, line = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag(*places):
+        for kind, points in [
+            ("touchStart", places[:1]),
+            *(("touchMove", [place]) for place in places),
+            ("touchEnd", []),
+        ]:
+            told = [{"x": middle + x, "y": line + y} for x, y in points]
+            device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+
+    drag(*((0, -step) for step in range(0, 200, 20)))
+    page.wait_for_function("() => window.scrollY > 100")
+    assert touched.said == said
+    assert touched.root.locator(".vx-pinned").count() == 0
+    page.evaluate("scrollTo(0, 0)")
+    touched.patch(3, 3).tap()
+    drag(*((step, 0) for step in range(-20, 120, 20)))
+    assert touched.said.startswith("Row 4, column 4 looks most at ")
+    assert page.evaluate("window.scrollY") == 0
 
 
 @pytest.mark.parametrize("opened", MODELS, indirect=True)

@@ -73,6 +73,8 @@ class Chapter:
     profile: str
     # Where quick runs are recorded: it goes when the chapter does.
     _folder: tempfile.TemporaryDirectory = field(default_factory=tempfile.TemporaryDirectory, repr=False)
+    # What was loaded or trained: who asks again, further down the page, gets the same.
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def published(self) -> bool:
@@ -88,9 +90,10 @@ class Chapter:
 
     def data(self, name: str) -> Dataset:
         """The `data.Dataset` called "cifar10" or "cifar100"; in the quick profile shapes with as many classes."""
-        if not self.quick:
-            return data.load(name)
-        return data.load(name.replace("cifar", "shapes")).take(QUICK_IMAGES)
+        if name not in self._made:
+            shapes = name.replace("cifar", "shapes")
+            self._made[name] = data.load(shapes).take(QUICK_IMAGES) if self.quick else data.load(name)
+        return self._made[name]
 
     def run(
         self,
@@ -105,7 +108,8 @@ class Chapter:
         """The run that the chapter speaks of, as a `records.Record`.
 
         Published: the recorded one, `<kind>-<dataset>-<variant><suffix>`. Quick: the same architecture, trained here
-        by the same loop for two short epochs. Full: trained here by the recorded recipe.
+        by the same loop for two short epochs. Full: trained here by the recorded recipe. Nothing is trained twice:
+        who asks the same again gets the same run.
 
         Args:
             kind: "vit", "eanet" or "patch_convnet".
@@ -116,6 +120,12 @@ class Chapter:
             overrides: of the model's `build`, where a run is trained here.
         """
         name = f"{kind}-{dataset.name}-{variant}{suffix}"
+        asked = f"{name} {root} {base} {overrides}"
+        if asked not in self._made:
+            self._made[asked] = self._run(kind, dataset, variant, name, root, base, overrides)
+        return self._made[asked]
+
+    def _run(self, kind, dataset, variant, name, root, base, overrides):
         if self.published:
             return records.load(name)
         if self.full:
@@ -123,7 +133,8 @@ class Chapter:
         else:
             recipe = training.recipe(kind, variant, epochs=2, batch_size=64, validation=QUICK_IMAGES // 5)
             root = self._folder.name
-        return train.train(kind, dataset, variant, recipe, name, overrides, root=root, base=base)
+        own = root in (self._folder.name, Path("_build/records"))  # where a cell may be run again
+        return train.train(kind, dataset, variant, recipe, name, overrides, root=root, base=base, replace=own)
 
 
 def provenance() -> dict[str, Any]:

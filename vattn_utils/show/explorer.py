@@ -53,7 +53,6 @@ def explorer(
     class_names: Sequence[str | int] | None = None,
     title: str = "What the model attends to",
     presets: Mapping[str, Mapping[str, int | str]] | None = None,
-    max_bytes: int = MAX_BYTES,
 ) -> Explorer:
     """An interactive page of everything `model` attends to in `images`, without a kernel and without a network.
 
@@ -65,18 +64,18 @@ def explorer(
 
     Args:
         model: a `Classifier` with attention.
-        images: `(B, H, W, 3)`, 0 to 255, at most 64.
+        images: `(B, H, W, 3)`, 0 to 255, at most 64, and as many as fit into 500 kB.
         labels: integers `(B,)`, the classes whose evidence is shown; None means those that the model predicts.
         class_names: one name for each of the model's classes; None counts them.
         title: plain text above the page.
         presets: what there is to try, {text: where}; `where` has any of image, row and column, counted from 1, and
             layer (a number from 0, "pooling", "rollout" or "evidence"), head and slot, from 0: as the page names them.
-        max_bytes: of the HTML.
 
     Returns an `Explorer`; the same input gives the same HTML. Each map in it is within half a level of the array, of
     255, 127, 63, 31 or 15 levels of its maximum, as many as fit; what a token reads from a slot is within half a level
-    of 1. Evidence is exact in float32. Raises ValueError or TypeError for input that does not fit the model, for a model
-    without attention or with NaN in it, and ValueError for more images than fit, with the number that do.
+    of 1. Evidence is exact in float32. Raises ValueError or TypeError for input that does not fit the model or this
+    page, ValueError for a model without attention or with NaN in it, and for more images than fit, with the number
+    that do.
     """
     check_classifier(model, "an explorer")
     if not model.attention_layers:
@@ -85,7 +84,6 @@ def explorer(
     if len(images) > MAX_IMAGES:
         raise ValueError(f"{len(images)} images cannot be chosen from; give 1 to {MAX_IMAGES}")
     names, title = check_class_names(class_names, model.num_classes), check_text("title", title)
-    check_whole("max_bytes", max_bytes)
     probabilities = _probabilities(model, images)
     predicted = probabilities.argmax(axis=-1)
     classes = predicted if labels is None else check_labels(labels, len(images), model.num_classes)
@@ -128,7 +126,7 @@ def explorer(
         "evidence": exact.get("evidence"),
         "focus": exact["focus"],
     }
-    html = _fitting(about, exact, shown, getattr(model, "mixing", True), max_bytes)
+    html = _fitting(about, exact, shown, getattr(model, "mixing", True))
     text = f"Interactive: {title} (images: {len(images)}, layers of attention: {len(layers)})."
     return Explorer(html, text, drawn)
 
@@ -151,20 +149,20 @@ def _seen(model, images, classes):
     return layers, attention.rollout(mixing) if mixing else None, evidence
 
 
-def _fitting(about, exact, shown, mixing, max_bytes):
-    """The page with as many levels as fit into `max_bytes`."""
+def _fitting(about, exact, shown, mixing):
+    """The page with as many levels as fit into `MAX_BYTES`."""
     for levels in explorer_page.LEVELS:
         arrays = dict(exact)
         for name, layer in shown.items():
             arrays |= explorer_page.in_levels(name, layer, levels, mixing)
         html = explorer_page.filled({**about, "levels": levels}, arrays)
         size = len(html.encode())
-        if size <= max_bytes:
+        if size <= MAX_BYTES:
             return html
     empty, count = len(explorer_page.filled(about, {}).encode()), len(about["images"])
-    fit = int((max_bytes - empty) / (size - empty) * count)
+    fit = int((MAX_BYTES - empty) / (size - empty) * count)
     way = f"give at most {fit} images" if fit > 0 else "not even one fits; use a model of fewer layers or tokens"
-    raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {max_bytes:,}; {way}")
+    raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {MAX_BYTES:,}; {way}")
 
 
 def _described(name, layer):

@@ -24,8 +24,8 @@ const percent = share => {
   return `${value === 0 ? "0" : value >= 10 ? value.toFixed(0) : String(Number(value.toPrecision(2)))}\u00a0%`;
 };
 
-// Many cells, one tab stop: arrows, Home and End move among the rows. `over(i)` is called for the cell that is pointed
-// at or moved to, `press(i)` for the one that is clicked, tapped, or chosen by Enter or the space bar.
+// Many cells, one tab stop: arrows, Home and End move among the rows. `over(i, finger)` is called for the cell that is
+// pointed at or moved to, `press(i)` for the one that is clicked, tapped, or chosen by Enter or the space bar.
 const roving = (box, rows, over, press) => {
   const cells = () => rows().flat();
   const at = (event, act) => {
@@ -33,7 +33,7 @@ const roving = (box, rows, over, press) => {
     if (cells().includes(cell)) act(cells().indexOf(cell));
   };
   box.addEventListener("pointerdown", event => event.target.releasePointerCapture(event.pointerId));
-  box.addEventListener("pointerover", event => at(event, over));
+  box.addEventListener("pointerover", event => at(event, i => over(i, event.pointerType === "touch")));
   box.addEventListener("click", event => at(event, press));
   box.addEventListener("keydown", event => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;

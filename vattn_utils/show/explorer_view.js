@@ -125,8 +125,8 @@ const begin = async root => {
   // What changes the state. What was chosen, and not only pointed at, stands in the address.
   const set = change => { Object.assign(state, change); draw(); };
   const choose = change => { set(change); where.write(told()); };
-  const over = patch => {
-    if (state.pinned && !asks()) return;
+  const over = (patch, finger) => {  // a finger that only scrolls the page chooses nothing
+    if (state.pinned ? !asks() : finger) return;
     if (state.pinned || !asks()) return set({cell: patch});
     set({patch, slot: null, cell: null});
   };
@@ -243,7 +243,7 @@ const begin = async root => {
     for (let at = 0; at < shown.length; at += wide) lines.push(shown.slice(at, at + wide));
     return lines;
   };
-  roving(find("slots"), slotRows, slot => { if (!state.pinned) set({slot, cell: null}); }, slot => {
+  roving(find("slots"), slotRows, (slot, finger) => { if (!state.pinned && !finger) set({slot, cell: null}); }, slot => {
     if (state.pinned && state.slot === slot) return release();
     choose({slot, cell: null, pinned: true});
   });
