@@ -1,4 +1,4 @@
-"""What a book that people run may never do: run what it reads, let text become a page's code, or install the unknown.
+"""What a book that people run may never do: run what it reads, or let text become a page's code.
 
 Archives from foreign servers are looked at in test_cifar.py.
 """
@@ -15,7 +15,6 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from packaging.requirements import Requirement
 
 import bookproof
 from bookproof import display
@@ -233,58 +232,3 @@ def test_a_name_in_an_explorer_stays_data():
     assert without_data(filled) == without_data(template)
     for name in NAMES:
         assert without_data(template.replace("{{about}}", name)) != without_data(template)
-
-
-# Nothing unknown is installed
-
-
-ASKED = [ROOT / "requirements.in", *sorted((ROOT / ".github" / "requirements").glob("*.in"))]
-
-
-def pinned(asked):
-    """The requirements that are pinned for those that are asked for in a file, one line each, comments left out."""
-    text = asked.with_suffix(".txt").read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-
-
-def versions(asked):
-    """{name: the versions that are pinned for it, one for each Python}"""
-    found = {}
-    for line in pinned(asked):
-        requirement = Requirement(line.partition("--hash")[0])
-        (version,) = requirement.specifier
-        found.setdefault(requirement.name.lower(), set()).add(version.version)
-    return found
-
-
-@pytest.mark.parametrize("asked", ASKED, ids=lambda path: path.stem)
-def test_every_requirement_has_one_version_and_its_hashes(asked):
-    lines = pinned(asked)
-    assert len(lines) > 20
-    for line in lines:
-        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
-        assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+(\s*;.+)?", requirement), line[:100]
-        assert hashes, requirement
-        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", found) for found in hashes), requirement
-
-
-@pytest.mark.parametrize("asked", ASKED, ids=lambda path: path.stem)
-def test_everything_that_is_asked_for_is_pinned_as_it_is_asked_for(asked):
-    found = versions(asked)
-    lines = [line for line in asked.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] not in "#-"]
-    assert lines
-    for requirement in map(Requirement, lines):
-        assert all(version in requirement.specifier for version in found[requirement.name.lower()]), requirement
-
-
-def test_on_a_gpu_the_same_versions_are_installed():
-    book, gpu = (versions(path) for path in (ASKED[0], ROOT / ".github/requirements/gpu.in"))
-    assert {"tensorflow", "keras", "numpy"} <= book.keys() & gpu.keys()
-    assert [name for name in book.keys() & gpu.keys() if book[name] != gpu[name]] == []
-
-
-def test_the_environment_is_made_with_hashes_required():
-    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
-    assert installs
-    # The book's own package comes from the checkout, and brings nothing along.
-    assert all("--require-hashes" in line or "--no-index --no-deps" in line for line in installs)

@@ -182,13 +182,13 @@ LIES = (
         "pin",
         in_text("requirements.in", r"^keras==.*$", "keras==3.13.0"),
         "Another version is asked for than is pinned.",
-        ("tests/test_security.py::test_everything_that_is_asked_for_is_pinned_as_it_is_asked_for[requirements]",),
+        ("tests/test_pins.py::test_everything_that_is_asked_for_is_pinned_as_it_is_asked_for[requirements]",),
     ),
     Lie(
         "hashes",
         in_text("Makefile", " --require-hashes", ""),
         "The environment is made without asking for hashes.",
-        ("tests/test_security.py::test_the_environment_is_made_with_hashes_required",),
+        ("tests/test_pins.py::test_the_environment_is_made_with_hashes_required",),
     ),
     Lie(
         "ci-ends-early",
