@@ -182,11 +182,12 @@ REMOVAL = """async ([count, labels, fill]) => {
   let most = 0;
   for (let image = 0; image < count; image++) {
     const of = array => array.subarray(image * array.length / count, (image + 1) * array.length / count);
-    const half = numbers.removePatches(of(pixels), numbers.order(of(maps)), 0.4, [8, 8], filled);
+    const half = numbers.removePatches(of(pixels), numbers.order(of(maps)), 42.5 / 64, [8, 8], filled);
     most = Math.max(most, engine.apart(half, of(altered)));
     const predict = async altered => numbers.softmax((await model.run(altered)).logits);
-    const curve = await numbers.removalCurve(predict, of(pixels), labels[image], of(maps), {grid: [8, 8], fill: filled});
-    curves.push([curve.mostFirst, curve.leastFirst, numbers.areas(curve).difference]);
+    const options = {grid: [8, 8], fill: filled};
+    const curve = await numbers.removalCurve(predict, of(pixels), labels[image], of(maps), options);
+    curves.push([curve.mostFirst, curve.leastFirst, Object.values(numbers.areas(curve))]);
   }
   return [most, curves];
 }"""
@@ -207,16 +208,16 @@ def test_removal_by_map_is_that_of_faithfulness(told, fill):
     def predict(pixels):
         return attribution.probabilities(model, pixels)
 
-    removed = faithfulness.order(maps).argsort(axis=1).reshape(maps.shape) < round(0.4 * 64)
+    removed = faithfulness.order(maps).argsort(axis=1).reshape(maps.shape) < round(42.5)  # to the even one
     altered = filled(images, removed.repeat(4, axis=1).repeat(4, axis=2))
     given = [count, labels.tolist(), colour]
     apart, curves = told(REMOVAL, given, pixels=images, maps=maps, altered=altered)
     assert apart < 1e-3  # of 255
     expected = faithfulness.remove_by_rank(predict, images, labels, maps, filled)
-    for index, (most_first, least_first, difference) in enumerate(curves):
+    for index, (most_first, least_first, areas) in enumerate(curves):
         np.testing.assert_allclose(most_first, expected.most_first[index], atol=5e-3)
         np.testing.assert_allclose(least_first, expected.least_first[index], atol=5e-3)
-        assert difference == pytest.approx(expected.areas()[2][index], abs=2e-3)
+        np.testing.assert_allclose(areas, np.stack(expected.areas())[:, index], atol=2e-3)
 
 
 def test_shuffled_patches_are_the_same_patches_elsewhere(told):
@@ -336,7 +337,8 @@ def test_what_is_no_picture_gets_a_sentence(read, content, kind, words):
 def test_of_calls_that_wait_the_newest_runs(told):
     function = """async () => {
       const model = await engine.model("eanet"), picture = grey => new Float32Array(32 * 32 * 3).fill(grey);
-      const found = await Promise.all([10, 20, 30].map(grey => model.run(picture(grey))));
+      const late = new Promise((_, reject) => setTimeout(reject, 60_000, new Error("a call is never answered")));
+      const found = await Promise.race([late, Promise.all([10, 20, 30].map(grey => model.run(picture(grey))))]);
       const alone = await model.run(picture(30));
       return [found.map(result => result !== null), engine.apart(found[2].logits, alone.logits)];
     }"""

@@ -36,8 +36,11 @@ MAPS = {
 def export(folder: Path = made.FOLDER) -> None:
     """Write the models of `made.RECORDS` and their list into `folder`, those that are fresh excepted.
 
-    Raises `RecordError` for a record that is missing or altered.
+    Raises `RecordError` for a record that is missing or altered, and where the package is installed without its
+    repository.
     """
+    if not (made.ROOT / "records").is_dir():
+        raise RecordError(f"{made.ROOT} has no records/; export from a checkout of the repository")
     folder.mkdir(parents=True, exist_ok=True)
     listed = folder / made.LIST
     before = {entry["record"]: entry for entry in json.loads(listed.read_text())["models"]} if listed.exists() else {}
@@ -56,6 +59,7 @@ def export(folder: Path = made.FOLDER) -> None:
         entries.append({**entry, **page, "passport": passport(record_name, method)})
     found = {"made_from": made.digest_of_all(), "models": entries}
     files.write_atomically(listed, json.dumps(found, indent=1) + "\n")
+    print(f"{listed}: {len(entries)} models")
 
 
 def graph(model: Classifier) -> bytes:
