@@ -243,8 +243,11 @@ def test_a_number_of_many_digits_is_no_id(expected, found):
     assert "nbval-ignore-output" not in str(difference)
 
 
-def test_of_a_widgets_id_the_way_out_is_told():
-    ids = ("7b2e4c1a93f04d558e1b0a1b2c3d4e5f", "1c9d0e2f1a2b4c3d9e8f7a6b5c4d3e2f")
+@pytest.mark.parametrize(
+    "ids",
+    [("7b2e4c1a93f04d558e1b0a1b2c3d4e5f", "1c9d0e2f1a2b4c3d9e8f7a6b5c4d3e2f"), ("727e384e", "a5bd37e7")],
+)
+def test_of_a_widgets_id_the_way_out_is_told(ids):
     view = "application/vnd.jupyter.widget-view+json"
     outputs = [[new_output("display_data", {view: {"model_id": id, "version_major": 2}})] for id in ids]
     (difference,) = compare(*outputs)
