@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from vattn_utils.data import Dataset
-from vattn_utils.data.checks import check_labels
+from vattn_utils.data.checks import check_images, check_labels
 from vattn_utils.training.augmentation import augment, mix
 from vattn_utils.training.callbacks import History, KeepBest, Repeatable
 from vattn_utils.training.recipes import OPTIMIZERS, Recipe
@@ -216,9 +216,10 @@ def evaluate(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int =
 
     Returns `{"loss": nats, "top1": share, "top5": share}`, shares from 0 to 1. A class that scores as high as the right
     one counts as higher: who cannot tell them apart has not answered. Raises `TrainingError` for logits that are not
-    finite, TypeError or ValueError for labels that are not the images'.
+    finite, TypeError or ValueError for images and labels that are none (see `data.checks`).
     """
-    y = check_labels(y, len(x))
+    x = check_images(x, getattr(model, "image_size", None))
+    y = check_labels(y, len(x), getattr(model, "num_classes", None))
     logits = model.predict(x, batch_size=batch_size, verbose=0).astype("float64")
     odd = len(x) - int(np.isfinite(logits).all(axis=1).sum())
     if odd:

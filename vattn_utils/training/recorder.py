@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from vattn_utils.data.checks import check_images, check_whole
 from vattn_utils.models.attention_map import maps
 from vattn_utils.training.run_folder import Arrays
 
@@ -22,9 +23,7 @@ class AttentionRecorder(keras.callbacks.Callback):
 
     def __init__(self, images: np.ndarray, every: int = 1) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every={every} is not possible; use 1 or more epochs")
-        self.images, self.every = images, every
+        self.images, self.every = check_images(images), check_whole("every", every)
         self._records: dict[int, Arrays] = {}  # epoch -> {"mixing": ..., "pooling": ...}
 
     def on_train_begin(self, logs: dict | None = None) -> None:

@@ -47,12 +47,8 @@ def build(
 def with_policy(precision: str, seed: int, make: Callable[[], Made]) -> Made:
     """What `make()` returns under Keras' dtype policy `precision`, after all random generators were seeded."""
     keras.utils.set_random_seed(seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
+    with models.under_policy(precision):
         return make()
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def train(
