@@ -94,7 +94,7 @@ quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick prof
 
 pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
 	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"
-	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/browser
+	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/book/test_folding.py tests/browser
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
 	@set -f; $(PROOF) execute --profile "$${PROFILE:-quick}" --chapter "$$CHAPTER" --set $$PARAMETERS
