@@ -36,6 +36,8 @@ const tile = ([x, y, side], rest) => box(x, y, side, side, `${rest} shape-render
 const ring = ([x, y, side], kind) => ["halo", `ring ${kind}`].map(name =>
   box(x + 1, y + 1, side - 2, side - 2, `rx="1.5" class="${name}"`)).join("");
 
+// An idea says for each time, in seconds, what is drawn, said and counted; its beats have names, at its stops it makes
+// sense to stand still; `anew` forgets what the reader set, and says whether play begins at the beginning.
 const enliven = (root, idea) => {
   root.dataset.alive = "";
   const told = JSON.parse(root.querySelector(".vm-told").textContent), arrays = {};
