@@ -152,7 +152,7 @@ def look(opened):
 
 def test_everything_is_on_one_screen(look):
     top = look.page.locator(".look-page").bounding_box()["y"]
-    bottom = look.page.get_by_role("button", name="layer 4, head 4").first.bounding_box()
+    bottom = look.page.get_by_role("button", name="layer 3, head 3").first.bounding_box()
     # The theme's head and the paragraph, which stand above the instrument in the book, take 124 of 900 pixels.
     assert bottom["y"] + bottom["height"] - top < 900 - 124
     for model in ("vit", "eanet", "patch_convnet"):
@@ -211,10 +211,10 @@ def test_keyboard_alone_pins_chooses_and_erases(look):
         look.page.keyboard.press(key)
     look.settle()
     assert look.asking() == "row 2, column 2"
-    look.page.get_by_role("button", name="layer 2, head 3").first.focus()
+    look.page.get_by_role("button", name="layer 1, head 2").first.focus()
     look.page.keyboard.press("Enter")
     look.settle()
-    assert look.caption().startswith("layer 2, head 3: what row 2, column 2")
+    assert look.caption().startswith("layer 1, head 2: what row 2, column 2")
     look.page.get_by_role("tab", name="Layers and heads").focus()
     for key in ("ArrowRight", "ArrowRight", "Enter"):
         look.page.keyboard.press(key)
@@ -227,10 +227,10 @@ def test_keyboard_alone_pins_chooses_and_erases(look):
 
 
 def test_address_says_what_is_shown(look):
-    look.page.get_by_role("button", name="layer 2, head 3").first.click()
+    look.page.get_by_role("button", name="layer 1, head 2").first.click()
     look.patch(5, 6).click()
     look.page.wait_for_function("() => location.hash.includes('patch')")
-    assert look.page.evaluate("location.hash") == "#image=1&model=vit&layer=2&head=3&patch=5.6"
+    assert look.page.evaluate("location.hash") == "#image=1&model=vit&layer=1&head=2&patch=5.6"
 
 
 def test_erasing_moves_the_bars_and_taking_back_restores_them(look):
@@ -293,7 +293,7 @@ def test_shuffling_keeps_the_pixels_and_can_be_undone(look):
 def test_model_can_be_muted_heated_and_put_out_of_order(look):
     before = look.answers()
     look.tool("Change the model")
-    look.page.locator("#look-weights [data-model=vit]").get_by_role("button", name="mute head 1.1").click()
+    look.page.locator("#look-weights [data-model=vit]").get_by_role("button", name="mute head 0.0").click()
     look.settle()
     muted = look.answers()
     assert muted != before
@@ -311,13 +311,13 @@ def test_model_can_be_muted_heated_and_put_out_of_order(look):
 
 def test_slots_of_eanet_are_chosen_and_muted(look):
     strip = look.page.locator("#look-heads [data-model=eanet]")
-    strip.get_by_role("button", name="layer 1, head 2").click()
+    strip.get_by_role("button", name="layer 0, head 1").click()
     strip.get_by_role("option").nth(6).click()
     look.settle()
-    assert look.caption("eanet") == "layer 1, head 2: where slot 7 is read from"
+    assert look.caption("eanet") == "layer 0, head 1: where slot 6 is read from"
     before = look.answers("eanet")
     look.tool("Change the model")
-    look.page.get_by_role("button", name="Mute slot 7").click()
+    look.page.get_by_role("button", name="Mute slot 6").click()
     look.settle()
     assert look.answers("eanet") != before
 
@@ -378,7 +378,7 @@ def test_what_a_map_is_worth_is_said_only_of_the_map_that_was_measured(look):
     assert (worth.inner_text() == "not measured") == (measured is None)
     if measured:
         assert f"n = {measured['images']}, chance {measured['chance']}" in worth.inner_text()
-    look.page.get_by_role("button", name="layer 2, head 3").first.click()
+    look.page.get_by_role("button", name="layer 1, head 2").first.click()
     look.settle()
     assert worth.inner_text() == "not measured"
 

@@ -35,7 +35,8 @@ export class Erase {
   alter(shown) {
     if (!this.share()) return shown;
     if (this.before !== shown.pixels || this.made !== this.version) {
-      Object.assign(this, {before: shown.pixels, made: this.version, after: this.fills[this.fill](shown.pixels, this.removed)});
+      const after = this.fills[this.fill](shown.pixels, this.removed);
+      Object.assign(this, {before: shown.pixels, made: this.version, after});
     }
     return {...shown, pixels: this.after};
   }

@@ -115,17 +115,20 @@ export class Remove {
     this.work();
     this.charts.forEach((chart, i) => {
       const entry = this.cards[i].entry(), found = this.of(entry);
-      chart.draw(found?.curves ?? {}, this.step, found ? spoken(entry.classes[found.label]) : "", found ? this.verdict(found, entry) : "");
+      if (found) chart.draw(found.curves, this.step, spoken(entry.classes[found.label]), this.verdict(found, entry));
+      else chart.draw({}, this.step, "", "");
     });
   }
 
   // What the whole curves say, in the measure that the passport is in.
   verdict({curves}, entry) {
-    if (!Object.values(curves).every(curve => curve.filter(value => value !== undefined).length === SHARES.length)) return "";
+    const whole = Object.values(curves).every(curve => curve.filter(value => value !== undefined).length === SHARES.length);
+    if (!whole) return "";
     const area = name => areas({shares: SHARES, mostFirst: curves[name], leastFirst: curves.least});
     const {deletion, difference} = area("map");
     const [random, centre] = [area("random").deletion, area("centre").deletion];
-    const best = deletion < Math.min(random, centre) ? "the map’s is the lowest, here it knew" : "the map’s is not the lowest, here it did not know";
+    const best = deletion < Math.min(random, centre) ? "the map’s is the lowest, here it knew"
+      : "the map’s is not the lowest, here it did not know";
     return `Mean along the curve: map ${percent(deletion)}, random ${percent(random)}, centre ${percent(centre)}; ${best}. `
       + `Least first minus most first: ${signed(difference)}. ${rivals(entry)}`;
   }

@@ -8,9 +8,6 @@ import {shown} from "./selection.js";
 
 const HEATS = [0.25, 0.5, 1, 2, 4, 8]; // the slider's stops; 1 is the model as it was trained
 
-// Units count from 1 on the page, as layers do.
-const called = unit => spoken(unit.replace(/\d+/, index => String(Number(index) + 1)));
-
 const ranks = values => {
   const order = [...values.keys()].sort((a, b) => values[a] - values[b]), found = new Float64Array(values.length);
   for (let start = 0, end; start < order.length; start = end) {
@@ -29,7 +26,7 @@ export const spearman = (one, other) => {
 
 export class Weights {
   constructor(panel, cards, {state, session}) {
-    Object.assign(this, {panel, cards, state, session, version: 0, muted: new Map(), given: new Map()});
+    Object.assign(this, {panel, cards, state, session, version: 0, muted: new Map()});
     this.heat = part(panel, "heat");
     this.depth = part(panel, "depth");
     Object.assign(this.heat, {min: 0, max: HEATS.length - 1, step: 1, value: HEATS.indexOf(1)});
@@ -50,7 +47,7 @@ export class Weights {
       const [layers, heads] = entry.mask, grid = part(root, "buttons");
       grid.style.setProperty("--columns", heads);
       for (let at = 0; at < layers * heads; at++) {
-        const name = `${Math.floor(at / heads) + 1}.${(at % heads) + 1}`;
+        const name = `${Math.floor(at / heads)}.${at % heads}`;
         const button = make("button", {type: "button", "aria-label": `mute head ${name}`}, grid, name);
         button.addEventListener("click", () => this.mute(entry, at));
         buttons.push(button);
@@ -104,9 +101,8 @@ export class Weights {
 
   label() {
     const heat = HEATS[this.heat.value], depth = Number(this.depth.value);
-    return [
-      heat === 1 ? "" : `softmax at temperature ${heat}`, depth ? `out of order: the last ${depth}` : "", this.silent() ? "muted" : "",
-    ].filter(Boolean).join(", ");
+    const said = [heat === 1 ? "" : `softmax at temperature ${heat}`, depth ? `out of order: the last ${depth}` : ""];
+    return [...said, this.silent() ? "muted" : ""].filter(Boolean).join(", ");
   }
 
   controls(entry) {
@@ -122,7 +118,7 @@ export class Weights {
     part(this.panel, "deep").textContent = depth ? `the last ${depth}` : "none";
     part(this.panel, "slot").disabled = !slot;
     part(this.panel, "slot").textContent = !slot ? "Mute a slot: choose one of EANet’s first"
-      : slot.places.some(at => slot.mask[at]) ? `Mute slot ${slot.map.query + 1}` : `Unmute slot ${slot.map.query + 1}`;
+      : slot.places.some(at => slot.mask[at]) ? `Mute slot ${slot.map.query}` : `Unmute slot ${slot.map.query}`;
     for (const row of this.rows) this.drawRow(row, depth);
   }
 
@@ -136,7 +132,7 @@ export class Weights {
       });
     }
     const gone = entry.units.slice(Math.max(0, entry.units.length - depth)).reverse();
-    part(root, "units").textContent = depth ? `out of order: ${gone.map(called).join(", ")}` : "";
+    part(root, "units").textContent = depth ? `out of order: ${gone.map(spoken).join(", ")}` : "";
     if (!result) return;
     const [view, patch] = [this.state.view(entry.name), this.state.now.pin];
     const same = spearman(shown(entry, untouched, view, patch).values, shown(entry, result, view, patch).values);

@@ -3,7 +3,8 @@
 import {make, part, place, roving} from "./dom.js";
 
 export class Experiments {
-  // tools: by name, each with draw() and, if it paints on the picture, brush() and press(patch); columns: of the grid of patches.
+  // tools: by name, each with draw() and, if it paints on the picture, brush() and press(patch, grid); columns: of the
+  // grid of patches.
   constructor(root, tools, columns, {state, session}) {
     Object.assign(this, {root, tools, columns, state, session});
     this.tabs = [...part(root, "tabs").querySelectorAll("[data-tool]")];

@@ -44,11 +44,13 @@ const handOf = (state, tool, grid) => ({
 
 const inWords = (cards, session) => cards.map(card => [card.entry(), session.of(card.entry().name).probabilities])
   .filter(([, found]) => found)
-  .map(([{title, classes}, found]) => `${title}: ${spoken(classes[strongest(found)])}, ${percent(Math.max(...found))}.`).join(" ");
+  .map(([{title, classes}, found]) => `${title}: ${spoken(classes[strongest(found)])}, ${percent(Math.max(...found))}.`)
+  .join(" ");
 
 // Every part, and what they all are given; `draw` shows what has changed since, once a frame.
 const assemble = (root, entries, samples, session, say) => {
-  const state = createState(), {grid} = entries[0].layers[0], panel = name => root.querySelector(`[data-panel="${name}"]`);
+  const state = createState(), {grid} = entries[0].layers[0];
+  const panel = name => root.querySelector(`[data-panel="${name}"]`);
   const wanted = name => session.fetch(name).catch(error => say(error.message));
   const shared = {state, session, say, wanted, hand: handOf(state, () => tools.now(), grid)};
   const cards = cardsOf(entries).map(group => new Card(root, group, shared));

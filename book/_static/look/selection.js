@@ -56,7 +56,7 @@ const mainOf = (entry, result, label) => {
   return found.get(label);
 };
 
-const nameOfHead = (map, head) => (map.heads === 1 ? "" : head === null ? ", mean of its heads" : `, head ${head + 1}`);
+const nameOfHead = (map, head) => (map.heads === 1 ? "" : head === null ? ", mean of its heads" : `, head ${head}`);
 
 /**
  * {values, name, layer, head, query, measured}: the map on show, and what it is called. `measured` says whether it is
@@ -71,7 +71,7 @@ export const shown = (entry, result, view, patch) => {
     const values = mainOf(entry, result, asked ?? undefined);
     return {values, name: `${entry.map.label}${ofClass}`, layer, head: null, query: asked, measured: true};
   }
-  const map = result.maps[layer], head = map.heads === 1 ? 0 : view.head, title = `layer ${layer + 1}`;
+  const map = result.maps[layer], head = map.heads === 1 ? 0 : view.head, title = `layer ${layer}`;
   if (map.kind === "pooling") {
     const values = patches(map, 0, asked ?? 0);
     const measured = entry.map.method === "pooling";
@@ -81,11 +81,12 @@ export const shown = (entry, result, view, patch) => {
   if (map.kind === "external") {
     const slot = view.query ?? strongest(slotShares(map, head, patch)), one = headed(map, head);
     const why = view.query !== null ? "" : patch === null ? ", the most used" : `, read most by ${place(patch, columns)}`;
-    const name = `${called}: where slot ${slot + 1} is read from${why}`;
+    const name = `${called}: where slot ${slot} is read from${why}`;
     return {values: slotMap(one.map, one.head, slot), name, layer, head, query: slot, measured: false};
   }
   if (patch === null) {
-    return {values: fromPatches(map, head), name: `${called}: what patches look at, on average`, layer, head, measured: false};
+    const name = `${called}: what patches look at, on average`;
+    return {values: fromPatches(map, head), name, layer, head, measured: false};
   }
   const one = headed(map, head);
   const values = patches(one.map, one.head, map.prefixTokens + patch);

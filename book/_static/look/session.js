@@ -32,8 +32,10 @@ export class Session {
 
   show(picture) {
     this.picture = picture;
-    for (const change of this.changes) if (change.alter || change.alterFor) change.reset(); // what is of the picture
-    for (const one of this.models.values()) Object.assign(one, {untouched: null, before: null, result: null, probabilities: null});
+    // What was changed in the picture went with it; what was changed in the models stays.
+    for (const change of this.changes) if (change.alter || change.alterFor) change.reset();
+    const nothing = {untouched: null, before: null, result: null, probabilities: null};
+    for (const one of this.models.values()) Object.assign(one, nothing);
     this.refresh();
   }
 

@@ -1,5 +1,6 @@
 /**
- * What the reader has chosen, and the address that says it: a view can be linked. Numbers in the address count from 1.
+ * What the reader has chosen, and the address that says it: a view can be linked. As everywhere in the book, layers,
+ * heads, slots and queries count from 0; pictures, rows and columns from 1.
  */
 
 export const OPACITY = 0.65; // of the map over the picture, as in the book's figures
@@ -32,18 +33,18 @@ export const createState = () => {
   return state;
 };
 
-const counted = index => (index === null ? "" : String(index + 1));
+const written = index => (index === null ? "" : String(index));
 
 /** "#image=3&model=vit&layer=2&head=1&patch=3.4"; what is as at the beginning is left out. */
 export const toAddress = (now, columns = 8) => {
   const parts = new URLSearchParams();
-  if (now.image !== null) parts.set("image", counted(now.image));
+  if (now.image !== null) parts.set("image", String(now.image + 1));
   parts.set("model", now.model);
   for (const [model, view] of Object.entries(now.views)) {
     if (model === now.model) {
-      for (const name of ["layer", "head", "query"]) if (view[name] !== null) parts.set(name, counted(view[name]));
+      for (const name of ["layer", "head", "query"]) if (view[name] !== null) parts.set(name, view[name]);
     } else if (view.layer !== null || view.query !== null) {
-      parts.set(model, [view.layer, view.head, view.query].map(counted).join("."));
+      parts.set(model, [view.layer, view.head, view.query].map(written).join("."));
     }
   }
   if (now.pin !== null) parts.set("patch", `${Math.floor(now.pin / columns) + 1}.${(now.pin % columns) + 1}`);
@@ -53,9 +54,10 @@ export const toAddress = (now, columns = 8) => {
   return `#${parts}`;
 };
 
-const index = (text, length) => {
-  const value = Number(text);
-  return text && Number.isInteger(value) && value >= 1 && value <= length ? value - 1 : null;
+// The index that a text means, where the first of `length` is called `first`; null if it means none.
+const index = (text, length, first = 0) => {
+  const value = Number(text) - first;
+  return text && Number.isInteger(value) && value >= 0 && value < length ? value : null;
 };
 
 const viewIn = (entry, [layer, head, query]) => {
@@ -70,7 +72,8 @@ const viewIn = (entry, [layer, head, query]) => {
 export const fromAddress = (hash, entries, images, [rows, columns] = [8, 8]) => {
   const said = new URLSearchParams(hash.replace(/^#/, "")), change = {};
   const model = entries.find(entry => entry.name === said.get("model"));
-  if (index(said.get("image"), images) !== null) change.image = index(said.get("image"), images);
+  const image = index(said.get("image"), images, 1);
+  if (image !== null) change.image = image;
   change.views = {};
   for (const entry of entries) {
     if (said.has(entry.name)) change.views[entry.name] = viewIn(entry, said.get(entry.name).split("."));
@@ -80,7 +83,7 @@ export const fromAddress = (hash, entries, images, [rows, columns] = [8, 8]) => 
     change.views[model.name] = viewIn(model, ["layer", "head", "query"].map(name => said.get(name)));
   }
   const [row, column] = (said.get("patch") ?? "").split(".");
-  const at = [index(row, rows), index(column, columns)];
+  const at = [index(row, rows, 1), index(column, columns, 1)];
   change.pin = at.includes(null) ? null : at[0] * columns + at[1];
   if (TOOLS.includes(said.get("try"))) change.tool = said.get("try");
   change.scale = said.get("scale") === "fixed" ? "fixed" : "relative";

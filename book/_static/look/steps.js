@@ -10,7 +10,8 @@ const exps = scores => {
   const most = scores.reduce((a, b) => Math.max(a, b));
   return {most, powers: scores.map(score => Math.exp(score - most))};
 };
-const weighted = (weights, vectors) => vectors[0].map((_, i) => vectors.reduce((sum, vector, k) => sum + weights[k] * vector[i], 0));
+const weighted = (weights, vectors) =>
+  vectors[0].map((_, i) => vectors.reduce((sum, vector, k) => sum + weights[k] * vector[i], 0));
 
 // Common to all: {query, keys, values (vectors; null where the graph gives none), scores, powers, sum, weights, out,
 // scale (what a score was divided by), names of the keys: "patch", "slot"}. `own` counts class tokens before the patches.
@@ -24,23 +25,20 @@ const self = (map, head, query, temperature) => {
   const {key, value, query: asked} = map.steps, tokens = map.keys, width = asked.length / map.heads / map.queries;
   const vector = rows(asked, (head * map.queries + query) * width, 1, width)[0];
   const keys = rows(key, head * tokens * width, tokens, width), values = rows(value, head * tokens * width, tokens, width);
-  const scale = Math.sqrt(width) * temperature;
-  return softmaxed({
-    kind: "self", query: vector, keys, values, scale, scores: keys.map(one => dot(vector, one) / scale), own: map.prefixTokens,
-  });
+  const scale = Math.sqrt(width) * temperature, scores = keys.map(one => dot(vector, one) / scale);
+  return softmaxed({kind: "self", query: vector, keys, values, scale, scores, own: map.prefixTokens});
 };
 
 const pooling = (map, query, temperature) => {
   if (map.steps.scores) {
-    return softmaxed({kind: "pooling", query: null, keys: null, values: null, scale: 1, scores: [...map.steps.scores], own: 0});
+    const scores = [...map.steps.scores];
+    return softmaxed({kind: "pooling", query: null, keys: null, values: null, scale: 1, scores, own: 0});
   }
   const {query: asked, key, value, own_key: ownKey, own_value: ownValue} = map.steps, width = asked.length / map.queries;
   const one = array => rows(array, query * width, 1, width)[0], tokens = map.keys - map.prefixTokens;
   const keys = [one(ownKey), ...rows(key, 0, tokens, width)], values = [one(ownValue), ...rows(value, 0, tokens, width)];
-  const scale = Math.sqrt(width) * temperature, vector = one(asked);
-  return softmaxed({
-    kind: "pooling", query: vector, keys, values, scale, scores: keys.map(each => dot(vector, each) / scale), own: map.prefixTokens,
-  });
+  const scale = Math.sqrt(width) * temperature, vector = one(asked), scores = keys.map(each => dot(vector, each) / scale);
+  return softmaxed({kind: "pooling", query: vector, keys, values, scale, scores, own: map.prefixTokens});
 };
 
 // External attention normalises twice: each slot over the tokens, then each token over the slots. `slotSums` are the

@@ -9,7 +9,9 @@ import {Stage} from "./view-stage.js";
 import {rivals, worth} from "./worth.js";
 
 const KINDS = {
-  self: "every patch looks at every other", external: "every patch looks into a memory", pooling: "a query asks all patches",
+  self: "every patch looks at every other",
+  external: "every patch looks into a memory",
+  pooling: "a query asks all patches",
 };
 
 export class Card {
@@ -26,11 +28,11 @@ export class Card {
     this.stage = new Stage(this.find("stage"), entry.layers[0].grid, `${entry.title}: the patches of the picture`, hand);
     this.bars = new Bars(this.find("bars"), entry.classes);
     this.root.style.setProperty("--look-magma", stops);
-    this.find("choice").textContent = `It must choose among these ${entry.classes.length} classes; what you show may be none of them.`;
+    this.find("choice").textContent =
+      `It must choose among these ${entry.classes.length} classes; what you show may be none of them.`;
     this.find("classes").textContent = entry.classes.map(spoken).join(", ");
     this.find("save").setAttribute("aria-label", `Save the picture and ${entry.title}'s map as PNG`);
     this.find("save").addEventListener("click", () => save(this));
-    this.drawAbout();
   }
 
   // The record that the card shows: of several the one that the reader chose last.
@@ -41,8 +43,9 @@ export class Card {
   }
 
   drawAbout() {
-    const entry = this.entry();
-    this.find("record").textContent = `Right on ${percent(entry.top1)} of ${entry.test_images.toLocaleString("en")} test images of ${entry.dataset.toUpperCase().replace("CIFAR", "CIFAR-")}. ${rivals(entry)}`;
+    const entry = this.entry(), images = `${entry.test_images.toLocaleString("en")} test images`;
+    const dataset = entry.dataset.toUpperCase().replace("CIFAR", "CIFAR-");
+    this.find("record").textContent = `Right on ${percent(entry.top1)} of ${images} of ${dataset}. ${rivals(entry)}`;
   }
 
   draw() {
@@ -75,8 +78,8 @@ export class Card {
     const measured = map.measured && !this.session.changed().some(change => change.controls);
     this.map = {...map, most, measured};
     this.find("high").textContent = percent(most);
-    const fixed = `fixed scale: 0 to ${percent(most)}, ${EVEN_SHARES} times an even share`;
-    this.find("scale").title = now.scale === "fixed" ? fixed : `relative scale: 0 to ${percent(most)}, the most in this map`;
+    const why = now.scale === "fixed" ? `${EVEN_SHARES} times an even share` : "the most in this map";
+    this.find("scale").title = `${now.scale} scale: 0 to ${percent(most)}, ${why}`;
     this.find("caption").textContent = map.name;
     this.find("worth").textContent = worth(entry, measured);
   }

@@ -60,6 +60,7 @@ export class Chart {
     part(this.root, "answer").textContent = answer && `probability of “${answer}”`;
     part(this.root, "values").textContent = said.join(" · ");
     part(this.root, "verdict").textContent = verdict;
-    this.svg.setAttribute("aria-label", `Probability of ${answer} with ${percent(this.shares[step])} of the patches removed: ${said.join(", ")}`);
+    const removed = `${percent(this.shares[step])} of the patches removed`;
+    this.svg.setAttribute("aria-label", `Probability of ${answer} with ${removed}: ${said.join(", ")}`);
   }
 }

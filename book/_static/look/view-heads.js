@@ -24,24 +24,25 @@ export class Heads {
     layers.forEach((layer, at) => {
       if (layer.kind === "pooling") return;
       for (let head = 0; head < layer.heads; head++) {
-        strip.tiles.push(this.tile(grid, one, {layer: at, head, query: null}, `layer ${at + 1}, head ${head + 1}`));
+        strip.tiles.push(this.tile(grid, one, {layer: at, head, query: null}, `layer ${at}, head ${head}`));
       }
     });
     const others = part(root, "others");
-    if (one.map.method !== "pooling") strip.tiles.push(this.tile(others, one, {layer: null, head: null, query: null}, one.map.method));
-    const pooling = one.map.method === "pooling" ? null : layers.length - 1;
-    strip.tiles.push(this.tile(others, one, {layer: pooling, head: null, query: null}, "pooling"));
+    const wholes = [[one.map.method, null], ["pooling", layers.length - 1]]; // the model's one map may be the pooling
+    for (const [name, layer] of one.map.method === "pooling" ? wholes.slice(0, 1) : wholes) {
+      strip.tiles.push(this.tile(others, one, {layer, head: null, query: null}, name));
+    }
     if (layers.some(layer => layer.kind === "external")) strip.slots = this.slots(root, one);
     const perClass = card.entries.find(entry => entry.layers.at(-1).queries > 1);
     if (perClass) this.classes(strip, perClass, wanted);
     return strip;
   }
 
-  tile(box, entry, view, name, press) {
+  tile(box, entry, view, name) {
     const button = make("button", {type: "button", class: "look-tile"}, box);
     const canvas = make("canvas", {"aria-hidden": "true"}, button);
     make("span", {}, button, name.replace("layer ", "").replace(", head ", "."));
-    button.addEventListener("click", press ?? (() => this.state.look(entry.name, view)));
+    button.addEventListener("click", () => this.state.look(entry.name, view));
     return {button, canvas, entry, view, name};
   }
 
@@ -117,10 +118,10 @@ export class Heads {
     const most = Math.max(...shares), view = this.state.view(entry.name);
     const now = shown(entry, result, view, patch);
     title.textContent = `${patch === null ? "Slots, as all patches read them" : "Slots, as the patch reads them"}: `
-      + `layer ${layer + 1}${head === null ? "" : `, head ${head + 1}`}; the tallest bar is ${percent(most)}`;
+      + `layer ${layer}${head === null ? "" : `, head ${head}`}; the tallest bar is ${percent(most)}`;
     cells.forEach((cell, slot) => {
       cell.style.setProperty("--share", shares[slot] / most);
-      cell.setAttribute("aria-label", `slot ${slot + 1}: ${percent(shares[slot])}`);
+      cell.setAttribute("aria-label", `slot ${slot}: ${percent(shares[slot])}`);
       cell.setAttribute("aria-selected", now.layer === layer && now.query === slot);
     });
   }

@@ -31,7 +31,7 @@ export class Steps {
     for (const name of ["scores", "softmax"]) {
       const box = this.find(name);
       const canvas = make("canvas", {"aria-hidden": "true"}, box);
-      this[name] = {canvas, ...cellGrid(box, [8, 8], name === "scores" ? "Scores; choose one" : "Attention; choose one", choose)};
+      this[name] = {canvas, ...cellGrid(box, [8, 8], `${name === "scores" ? "Scores" : "Attention"}; choose one`, choose)};
       this[name].box.addEventListener("click", event => {
         const cell = event.target.closest("[data-cell]");
         if (cell) choose(Number(cell.dataset.cell));
@@ -41,13 +41,14 @@ export class Steps {
 
   // Of the model that the reader chose: the layer, head and query that its map means, or the nearest that has steps.
   asked() {
-    const {entry, result} = this.session.of(this.state.now.model), view = this.state.view(entry.name), patch = this.state.patch();
+    const {entry, result} = this.session.of(this.state.now.model);
+    if (!result) return null;
+    const view = this.state.view(entry.name), patch = this.state.patch() ?? CENTRE;
     const mixing = entry.layers.findLastIndex(layer => layer.kind !== "pooling");
-    const layer = layerOf(entry, view, patch) ?? (mixing < 0 || entry.map.method === "pooling" ? entry.layers.length - 1 : mixing);
-    if (!result?.maps[layer].steps) return null;
-    const map = result.maps[layer], head = map.heads === 1 ? 0 : view.head ?? 0;
-    const ofClass = map.kind === "pooling" && map.queries > 1 ? view.query ?? strongest(result.logits) : 0;
-    return {entry, map, head, query: map.kind === "pooling" ? ofClass : map.prefixTokens + (patch ?? CENTRE), patch: patch ?? CENTRE};
+    const whole = mixing < 0 || entry.map.method === "pooling" ? entry.layers.length - 1 : mixing;
+    const map = result.maps[layerOf(entry, view, this.state.patch()) ?? whole], head = map.heads === 1 ? 0 : view.head ?? 0;
+    const ofClass = map.queries > 1 ? view.query ?? strongest(result.logits) : 0;
+    return {entry, map, head, query: map.kind === "pooling" ? ofClass : map.prefixTokens + patch, patch};
   }
 
   draw() {
@@ -56,14 +57,14 @@ export class Steps {
     if (!asked) return;
     const {entry, map, head, query} = asked;
     const found = stepsOf(map, head, query, this.session.controlsFor(entry).temperature);
-    const cells = found.weights.length - found.own, key = Math.min(this.key ?? strongest(found.weights.slice(found.own)), cells - 1);
+    const key = this.key ?? strongest(found.weights.slice(found.own));
     const columns = map.kind === "external" ? Math.sqrt(map.keys) : map.grid[1];
     this.drawGrids(found, key, columns, map.kind);
     this.drawVectors(found, key + found.own);
     this.drawWords(asked, found, key, columns);
   }
 
-  name(kind, key, columns) { return kind === "external" ? `slot ${key + 1}` : place(key, columns); }
+  name(kind, key, columns) { return kind === "external" ? `slot ${key}` : place(key, columns); }
 
   drawGrids(found, key, columns, kind) {
     const [scores, weights] = [found.scores, found.weights].map(values => values.slice(found.own));
@@ -79,7 +80,8 @@ export class Steps {
   }
 
   drawVectors(found, key) {
-    const style = getComputedStyle(this.panel), [bar, soft] = ["--look-bar", "--look-curve-random"].map(name => style.getPropertyValue(name));
+    const style = getComputedStyle(this.panel);
+    const [bar, soft] = ["--look-bar", "--look-curve-random"].map(name => style.getPropertyValue(name));
     const draw = (name, values, colour) => {
       const canvas = this.find(name);
       canvas.hidden = !values;
@@ -96,19 +98,26 @@ export class Steps {
   }
 
   drawWords({entry, map, head, query, patch}, found, key, columns) {
-    const at = key + found.own, width = found.query?.length, said = (name, text) => { this.find(name).textContent = text; };
-    const named = this.name(map.kind, key, columns), score = found.scores[at], weight = found.weights[at];
-    const asks = map.kind !== "pooling" ? place(patch, columns) : map.queries > 1 ? `the query of “${spoken(entry.classes[query])}”` : "one learned query";
-    const temperature = found.scale / Math.sqrt(width || 1), hot = found.keys && temperature !== 1 ? ` · ${temperature}` : "";
-    said("head", `${entry.title}, layer ${map.layer + 1}${map.heads > 1 ? `, head ${head + 1}` : ""}: ${asks} asks; ${named} answers.`);
+    const said = (name, text) => { this.find(name).textContent = text; };
+    const at = key + found.own, score = found.scores[at], weight = percent(found.weights[at]);
+    const named = this.name(map.kind, key, columns), width = found.query?.length;
+    const ofClass = map.queries > 1 ? `the query of “${spoken(entry.classes[query])}”` : "one learned query";
+    const asks = map.kind === "pooling" ? ofClass : place(patch, columns);
+    said("head", `${entry.title}, layer ${map.layer}${map.heads > 1 ? `, head ${head}` : ""}: ${asks} asks; ${named} answers.`);
     said("query-said", width ? range(found.query) : "A learned vector, the same for every picture.");
-    said("key-said", found.keys ? `key of ${named}; below it, each number times the query’s`
-      : map.kind === "external" ? `The key of ${named} is a weight: learned, the same for every picture.` : "Each patch is scored by one linear layer.");
-    said("scores-said", found.keys ? `sum of the products ${number(score * found.scale)} ÷ ${hot ? `(√${width}${hot})` : `√${width}`} = ${number(score)}` : `${named}: ${number(score)}`);
-    said("softmax-said", found.kind === "external"
-      ? `over the patches ${percent(found.powers[at])}; ÷ ${found.sum.toFixed(2)}, the sum over slots, = ${percent(weight)}`
-      : `exp(${number(score)} − ${number(found.most)}) ÷ ${found.sum.toFixed(2)} = ${percent(weight)}`);
-    said("sum-said", found.values ? `${percent(weight)} of the value of ${named} (above); all values together (below)`
-      : found.out ? `what the patch read from all ${map.keys} slots` : `${percent(weight)} of ${named}’s vector goes into the sum`);
+    if (found.keys) {
+      const hot = found.scale / Math.sqrt(width), by = hot === 1 ? `√${width}` : `(√${width} · ${hot})`;
+      said("key-said", `key of ${named}; below it, each number times the query’s`);
+      said("scores-said", `sum of the products ${number(score * found.scale)} ÷ ${by} = ${number(score)}`);
+    } else {
+      said("key-said", map.kind === "external" ? `The key of ${named} is a weight: learned, the same for every picture.`
+        : "Each patch is scored by one linear layer.");
+      said("scores-said", `${named}: ${number(score)}`);
+    }
+    said("softmax-said", map.kind === "external"
+      ? `over the patches ${percent(found.powers[at])}; ÷ ${number(found.sum)}, the sum over slots, = ${weight}`
+      : `exp(${number(score)} − ${number(found.most)}) ÷ ${number(found.sum)} = ${weight}`);
+    said("sum-said", found.values ? `${weight} of the value of ${named} (above); all values together (below)`
+      : found.out ? `what the patch read from all ${map.keys} slots` : `${weight} of ${named}’s vector goes into the sum`);
   }
 }
