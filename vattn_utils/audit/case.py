@@ -130,18 +130,25 @@ class Case:
             weights = {}
         with Watch(self.model) as watch:
             try:
-                self.model.train_on_batch(x, y, **weights)
+                self.step(x, y, **weights)
                 self.gradients.append(self.model.optimizer.gradients)
             except Exception as error:  # whatever the user's loss and labels do: that is a finding
                 self.error = error
         return watch
+
+    def step(self, x: Any, y: np.ndarray, **weights: Any) -> None:
+        """One training step."""
+        try:
+            self.model.train_on_batch(x, y, **weights)
+        except Exception:  # a `train_step` that takes x and y alone, which `fit` gives it where there are no weights
+            self.model.fit(x, y, batch_size=len(y), shuffle=False, verbose=0, **weights)
 
     def magnify(self) -> None:
         """Let two patterns through: a ramp, whose slope falls when it is enlarged, and a step, whose height does not.
 
         A contrast changes both alike, so that their quotient is the enlargement alone.
         """
-        alone = isinstance(self.x, np.ndarray) and self.x.ndim == 4
+        alone = isinstance(self.x, np.ndarray) and self.x.ndim == 4 and np.isfinite(self.x).all()
         if not alone or self.error or (self.recipe and (self.recipe.mixup or self.recipe.cutmix)):
             return
         place = np.linspace(0, 1, self.x.shape[2])
@@ -184,14 +191,26 @@ def _numbers(y):
 
 
 def _slopes(images):
-    """(B,): the median slope of each grey image where it has one."""
+    """(B,): the median slope of each grey image where it has one, if it has it nearly everywhere."""
     down, right = images[:, 1:, :-1] - images[:, :-1, :-1], images[:, :-1, 1:] - images[:, :-1, :-1]
     steepness = np.hypot(down, right).reshape(len(images), -1)
-    steepness[steepness < 1e-3 * steepness.max()] = np.nan  # where it was clipped or filled
-    return np.nanmedian(steepness, axis=1)
+    values = images[:, :-1, :-1].reshape(len(images), -1)
+    flat = steepness < 1e-3 * steepness.max()
+    found = np.ma.median(np.ma.masked_array(steepness, flat), axis=1).filled(np.nan)
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    clipped = flat & ((values == low) | (values == high))  # or filled
+    return _usual(found, np.abs(steepness - found[:, None]) < 0.25 * found[:, None], ~clipped)
 
 
 def _heights(images):
-    """(B,): how far the bright part of each grey image lies above the dark one."""
-    low, high = np.quantile(images.reshape(len(images), -1), (0.1, 0.9), axis=1)
-    return high - low
+    """(B,): how far the bright part of each grey image lies above the dark one, if it has these two."""
+    values = images.reshape(len(images), -1)
+    low, high = np.quantile(values, (0.25, 0.75), axis=1, keepdims=True)
+    away = np.minimum(np.abs(values - low), np.abs(values - high))
+    return _usual((high - low)[:, 0], away <= 0.1 * (high - low), np.ones_like(away, bool))
+
+
+def _usual(found, fits, among):
+    """`found`, and NaN for images of which less than half is as expected: erased, posterised, mixed with others."""
+    share = (fits & among).sum(axis=1) / np.maximum(among.sum(axis=1), 1)
+    return np.where((share >= 0.5) & (fits.mean(axis=1) >= 0.2), found, np.nan)

@@ -50,7 +50,7 @@ def first(dataset: Any) -> Sample:
             raise ValueError("the data yield no batch; give at least one") from None
         except TypeError as error:
             raise TypeError(f"the data are {type(dataset).__name__}: {error}; give (x, y) or batches of it") from error
-    if not isinstance(dataset, (tuple, list)) or not 2 <= len(dataset) <= 3:
+    if not isinstance(dataset, (tuple, list)) or not 2 <= len(dataset) <= 3 or dataset[1] is None:
         raise TypeError(f"the data hold {_kind(dataset)}, not (x, y) or (x, y, sample_weight); use .map for that")
     x, y, weight = (*map(_read, dataset), None)[:3]
     arrays = keras.tree.flatten((x, y, weight))

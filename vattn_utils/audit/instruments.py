@@ -150,7 +150,7 @@ class Watch:
         if drop_rate(layer) and given is not None:
             before, after = read(given), read(keras.tree.flatten(output)[0])
             if before is not None and after is not None:
-                self.dropped[id(layer)] = self.dropped.get(id(layer), False) or not np.array_equal(before, after)
+                self.dropped[id(layer)] = self.dropped.get(id(layer), False) or not np.array_equal(before, after, True)
         if layer is self.disturb and self.calls[id(layer)] == 1:
             return keras.tree.map_structure(_disturbed, output)
         return output

@@ -159,11 +159,15 @@ def _ask(alone, random):
 
     found = [part.astype("float64") for part in gradient(scalar, arrays)]
     errors = []
-    for block in alone.blocks:
-        directions = [_direction(a, random, i < len(alone.places)) * (i in block) for i, a in enumerate(arrays)]
+    ways = [
+        [_direction(a, random, i < len(alone.places)) * (i in block) for i, a in enumerate(arrays)]
+        for block in alone.blocks
+    ]
+    ways.append([_size(a) / (_size(part) or 1) * part for a, part in zip(arrays, found, strict=True)])  # uphill
+    for directions in ways:
         expected = sum(float((part * v).sum()) for part, v in zip(found, directions, strict=True))
         usual = math.hypot(*(np.linalg.norm(part) * _size(v) for part, v in zip(found, directions, strict=True)))
-        unit = max(usual, faint)
+        unit = max(usual, abs(expected), faint)
         slopes = [slope(directions, STEPS[0])]
         if not abs(slopes[0] - expected) <= OFF * unit:  # also where it is no number
             slopes.append(slope(directions, STEPS[1]))

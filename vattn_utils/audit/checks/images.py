@@ -41,7 +41,7 @@ def input_range(case: Case) -> Finding:
         found += f"{case.predicting.first} sees {_range(predicted)}"
         return made(DEFECT, found, "give images from 0 to 255, or take the scaling out of the model")
     extremes = [float(np.mean((x == x.min()) | (x == x.max()))) for x in (learned, predicted)]
-    unseen = float(np.mean((predicted < learned.min()) | (predicted > learned.max())))
+    unseen, far = (_outside(predicted, learned, margin) for margin in (0, 0.1))
     grid = np.linspace(0, 1, 201)
     scale = float(predicted.std()) or 1.0
     distance = float(np.abs(np.quantile(learned, grid) - np.quantile(predicted, grid)).mean() / scale)
@@ -50,7 +50,7 @@ def input_range(case: Case) -> Finding:
         f"{case.predicting.first} sees {_range(learned)} in training and {_range(predicted)} in prediction of the same "
         f"images; {extremes[0]:.1%} against {extremes[1]:.1%} of the values lie exactly at an end of the range"
     )
-    if unseen > 0.05 or extremes[0] - extremes[1] > 0.1 or distance > 0.5:
+    if far > 0.05 or distance > 1:
         found += f"; {unseen:.1%} of prediction's values are outside training's range"
         advice = "augment before normalising, or give each augmentation the value_range it works on"
         return made(DEFECT, found, advice, numbers)
@@ -68,7 +68,7 @@ def resolution(case: Case) -> Finding:
     ratios = case.magnification
     seen = [watch.image for watch in (case.learning, case.predicting) if watch.image is not None]
     if ratios is None or len(ratios) < 2 or len(seen) < 2:
-        return made(UNKNOWN, "not images, or what the first layer sees could not be read")
+        return made(UNKNOWN, "no images, or what the first layer sees is no longer a ramp and a step")
     sizes = [image.shape[1:3] for image in seen]
     logarithms = np.log(ratios)  # in which a zoom by z and one by 1 / z are equal steps
     middle = math.exp(logarithms.mean())
@@ -102,6 +102,13 @@ def _differ(low, high, lowest, highest):
         return False
     below, lower = low < -0.3 * span, lowest < -0.3 * other
     return not 1 / 3 < other / span < 3 or below != lower
+
+
+def _outside(x, others, margin):
+    """The share of values x outside the range of the others, which a share of its length widens on both sides."""
+    low, high = float(others.min()), float(others.max())
+    room = margin * (high - low)  # resampling, as a rotation does it, takes a little off the ends
+    return float(np.mean((x < low - room) | (x > high + room)))
 
 
 def _range(x):

@@ -47,7 +47,8 @@ def test_images(case: Case) -> Finding:
         found = "no test or validation images were given" if case.test is None else "no test images could be compared"
         return Finding("test images", UNKNOWN, found, "give test=", **rest)
     name = "test" if held else "validation"
-    found = f"none of {len(held or validated)} {name} images in {', '.join(places if held else ['the training set'])}"
+    searched = [place for place, among in places.items() if among and (held or among is trained)]
+    found = f"none of {len(held or validated)} {name} images in {', '.join(searched)}"
     found = f"{', '.join(twins)}: no more than public data sets hold twice" if twins else found
     return Finding("test images", OK, found, "", **rest)
 

@@ -15,7 +15,7 @@ from vattn_utils.audit.case import Case
 from vattn_utils.audit.finding import DEFECT, OK, UNKNOWN, Finding
 from vattn_utils.audit.instruments import read
 
-PROBABILITIES, LOGITS, NUMBERS = "probabilities", "logits", "numbers"
+PROBABILITIES, LOGITS, POSITIVE, NUMBERS = "probabilities", "logits", "positive numbers", "numbers"
 
 
 def labels_and_loss(case: Case) -> Finding:
@@ -38,9 +38,11 @@ def labels_and_loss(case: Case) -> Finding:
         return made(UNKNOWN, f"the model has {shapes}, where one of (images, classes) can be judged")
     if not np.isfinite(out).all():
         return made(DEFECT, f"{(~np.isfinite(out)).mean():.0%} of the outputs are not finite", "look for the layer")
+    if case.model.loss is None:
+        return made(UNKNOWN, "the loss is made inside the model and cannot be asked by itself")
     try:
         takes, across, tells = _taken(case)
-    except Exception as error:  # a loss inside the model, or one that is no function of labels and outputs
+    except Exception as error:  # a loss that is no function of such labels and outputs
         found = f"the loss cannot be asked by itself: {textwrap.shorten(str(error), 100)}"
         return made(UNKNOWN, found)
     every = [out, *case.stirred]
@@ -50,8 +52,8 @@ def labels_and_loss(case: Case) -> Finding:
     problems = _label_problems(case, takes, across)
     if probabilities and takes == LOGITS:
         problems.append("the outputs are probabilities, the loss takes them for logits")
-    if takes == PROBABILITIES and min(found.min() for found in every) < 0:
-        problems.append("the outputs are logits, the loss takes them for probabilities")
+    if takes in (PROBABILITIES, POSITIVE) and min(found.min() for found in every) < 0:
+        problems.append(f"the outputs are logits, the loss takes them for {takes}")
     if out.shape[-1] == 1 and case.stirred and all(np.ptp(found) == 0 for found in every):
         problems.append(f"the output is {out[0, 0]:g} whatever the weights, as of a softmax over one")
     elif tells is False:
@@ -62,7 +64,7 @@ def labels_and_loss(case: Case) -> Finding:
         return made(DEFECT, "; ".join(problems), advice, numbers)
     if tells is None:
         return made(UNKNOWN, "the loss is neither a cross-entropy nor lower for the right numbers", "", numbers)
-    kind = PROBABILITIES if probabilities else NUMBERS if takes == NUMBERS else LOGITS
+    kind = PROBABILITIES if probabilities else takes
     return made(OK, f"{kind} {out.shape[-1]} wide, and a loss on them of {loss:.2f}", "", numbers)
 
 
@@ -99,7 +101,9 @@ def _taken(case):
         takes, across = LOGITS, False
     elif share(1e-3) - share(1e-2) > 0.5 * (share(1e-2) - share(1e-1)) > 0:  # a logarithm: a tenth costs as much again
         p = np.where(right, 0.6, 0.4 / max(classes - 1, 1))
-        takes, across = PROBABILITIES, classes > 1 and math.isclose(ask(p / 2), ask(p), rel_tol=1e-4)
+        across = classes > 1 and math.isclose(ask(p / 2), ask(p), rel_tol=1e-4)
+        bounded = across or math.isclose(ask(0 * p + 2), ask(0 * p + 3), rel_tol=1e-4)
+        takes = PROBABILITIES if bounded else POSITIVE
     else:
         same = max(answers) == min(answers)
         return NUMBERS, False, False if same else share(0.9) < share(0.1) or None
@@ -126,7 +130,7 @@ def _label_problems(case, takes, across):
     rows = labels.ndim == 2 and labels.shape[-1] > 1
     if rows and labels.shape[-1] != classes:
         return [f"rows of {labels.shape[-1]} labels for {classes} outputs"]
-    if takes == NUMBERS:
+    if takes in (POSITIVE, NUMBERS):
         return []
     if rows:
         if labels.min() < 0 or labels.max() > 1:
