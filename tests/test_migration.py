@@ -53,6 +53,30 @@ def test_a_record_written_by_an_older_commit_is_read(tmp_path):
     assert (record.parameters, record.metrics, record.kind) == (values["parameters"], values["test"], "patch_convnet")
 
 
+def test_a_run_with_tokens_of_its_own_kind_and_mixing_is_read(tmp_path):
+    values = json.loads((records.folder() / "vit-shapes10-book" / "record.json").read_text())
+    recipe = {
+        "augmentation": ["flip", "crop", "trivial"], "batch_size": 128, "clip_norm": 1.0, "cutmix": 1.0, "ema": 0.999,
+        "epochs": 20, "floor": 0.0, "label_smoothing": 0.1, "learning_rate": 0.005, "mix_share": 0.5, "mixup": 0.0,
+        "optimizer": "muon", "precision": "mixed_bfloat16", "seed": 0, "select": "last", "unmixed_share": 0.1,
+        "validation": 5000, "warmup": 0.1, "weight_decay": 0.05,
+    }  # fmt: skip
+    config = {
+        "attention_dropout": 0.0, "convolutions": 2, "depth": 6, "dim": 128, "drop_path": 0.1, "dropout": 0.0,
+        "epsilon": 1e-06, "final_norm": True, "gelu": "tanh", "head_dim": None, "head_dropout": 0.0, "head_units": [],
+        "heads": 4, "image_size": 32, "mlp_dim": 256, "name": "vit", "num_classes": 100, "patch_size": 4,
+        "pooling": "sequence", "position": "learned", "registers": 0, "resize_to": None,
+        "tokenizer": "convolutional-centred",
+    }  # fmt: skip
+    (tmp_path / "long").mkdir()
+    values |= {"name": "long", "recipe": recipe, "config": config}
+    (tmp_path / "long" / "record.json").write_text(json.dumps(values))
+    record = records.load("long", tmp_path)
+    assert (record.recipe.min_lr_ratio, record.recipe.augmentation[-1]) == (0.0, "trivial_augment")
+    model = models.constructor(record.kind, record.variant)[0](**record.config)
+    assert {name: model.get_config()[name] for name in record.config} == record.config
+
+
 @pytest.mark.parametrize(
     "change", [{"recipe": {"augmentation": [], "speed": 3}}, {"recipe": {"augmentation": [], "epochs": 0}}]
 )
