@@ -73,7 +73,7 @@ function opaque(data) {
  * @param {number} size edge in pixels
  * @returns {Float32Array} (size, size, 3), 0 to 255
  */
-export function shrink({data, width, height}, size) {
+function shrink({data, width, height}, size) {
   const rows = resampled(data, height, width, size, 4);
   return Float32Array.from(turned(resampled(turned(rows, height, size), size, height, size, 3), size, size));
 }

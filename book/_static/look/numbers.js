@@ -46,31 +46,23 @@ function divided(values) {
   return values.map(value => value / sum);
 }
 
-/**
- * Attention followed through the layers of self-attention (Abnar and Zuidema 2020, section 3).
- *
- * @param {AttentionMap[]} maps
- * @param {{start?: number, residual?: number}} options first layer that is used; weight of the identity, 0 to 1
- * @returns {Float32Array} (tokens, tokens); rows sum to 1
- */
-export function rollout(maps, {start = 0, residual = 0.5} = {}) {
-  const layers = maps.filter(map => map.kind === "self").slice(start);
-  if (!layers.length) throw new RangeError("no layer leads from token to token; rollout needs self-attention");
-  const tokens = layers[0].keys;
+/** Attention followed through all layers (Abnar and Zuidema 2020, section 3): (tokens, tokens), rows sum to 1. */
+function rollout(maps) {
+  const layers = maps.filter(map => map.kind === "self"), tokens = layers[0].keys;
   let joint = Float64Array.from({length: tokens * tokens}, (_, place) => Number(place % (tokens + 1) === 0));
   for (const layer of layers) {
     const matrix = meanOverHeads(layer), next = new Float64Array(joint.length);
     for (let row = 0; row < tokens; row++) {
       const weights = divided(Float64Array.from(matrix.subarray(row * tokens, (row + 1) * tokens)));
       for (let between = 0; between < tokens; between++) {
-        const share = (1 - residual) * weights[between] + (between === row ? residual : 0);
+        const share = (weights[between] + (between === row ? 1 : 0)) / 2; // half is the residual connection
         for (let column = 0; column < tokens; column++)
           next[row * tokens + column] += share * joint[between * tokens + column];
       }
     }
     joint = next;
   }
-  return Float32Array.from(joint);
+  return joint;
 }
 
 /** The row of a token-to-token matrix that the answer was read from, as the pooling weighs the tokens: (patches). */
@@ -82,26 +74,20 @@ function readOut(matrix, pooling) {
 }
 
 const MAPS = {
-  "raw attention": maps => readOut(meanOverHeads(maps.filter(map => map.kind === "self").at(-1)), patches(maps.at(-1), 0, 0)),
   pooling: (maps, label) => patches(maps.at(-1), 0, maps.at(-1).queries > 1 ? label : 0),
   rollout: maps => readOut(rollout(maps), patches(maps.at(-1), 0, 0)),
 };
 
 /**
- * One map for the picture, (patches), by the name that `vattn_utils.maps.attribution.METHODS` has for it.
+ * The one map that the book reads as what a model attends to: `vattn_utils.maps.attribution.METHODS[entry.map.method]`.
  *
- * @param {string} method "pooling", and where there is self-attention "raw attention" and "rollout"
+ * @param {import("./runtime.js").Entry} entry
  * @param {AttentionMap[]} maps
  * @param {number} label whose map, where there is one query for each class
+ * @returns {Float32Array} (patches)
  */
-export function namedMap(method, maps, label = 0) {
-  if (!(method in MAPS)) throw new RangeError(`${method} is no map; use one of ${Object.keys(MAPS).join(", ")}`);
-  return MAPS[method](maps, label);
-}
-
-/** The one map that the book reads as what a model attends to. See `namedMap`. */
 export function mainMap(entry, maps, label = 0) {
-  return namedMap(entry.map.method, maps, label);
+  return MAPS[entry.map.method](maps, label);
 }
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */
@@ -129,13 +115,13 @@ export function centreMap([rows, columns]) {
 }
 
 /** Places of a map from the highest value to the lowest; equal values in a random order, another than Python's. */
-export function order(map, seed = 0) {
-  const random = randomNumbers(seed), lots = Array.from(map, random);
+export function order(map) {
+  const random = randomNumbers(0), lots = Array.from(map, random);
   return Int32Array.from(Array.from(map, (_, place) => place).sort((a, b) => map[b] - map[a] || lots[a] - lots[b]));
 }
 
 /** To the nearest whole number, halves to the even one, as Python rounds. */
-export function roundHalfEven(x) {
+function roundHalfEven(x) {
   const low = Math.floor(x), rest = x - low;
   return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low;
 }
@@ -197,37 +183,11 @@ export function removePatches(pixels, places, share, grid, fill) {
 }
 
 /**
- * Probability of a label while patches are removed by rank, from both ends: `faithfulness.remove_by_rank`.
+ * Mean probability along both curves of removal and their difference, where chance is 0.
  *
- * @param {(pixels: Float32Array) => Promise<ArrayLike<number> | null>} predict probabilities, null to give up
- * @param {ArrayLike<number>} pixels
- * @param {number} label
- * @param {ArrayLike<number>} map one value a patch; only their order counts
- * @param {{grid: [number, number], fill: Fill, steps?: number, seed?: number,
- *   onStep?: (curve: object) => void | Promise<void>}} options `onStep` gets the curve as far as it is known
- * @returns {Promise<{shares: number[], mostFirst: number[], leastFirst: number[]} | null>} null if `predict` gave up
+ * @param {{shares: number[], mostFirst: number[], leastFirst: number[]}} curves how much is removed, 0 to 1, and the
+ *   probability of the label then, with the most and the least relevant patches removed first
  */
-export async function removalCurve(predict, pixels, label, map, {grid, fill, steps = 8, seed = 0, onStep} = {}) {
-  const most = order(map, seed), least = most.slice().reverse();
-  const curve = {shares: [], mostFirst: [], leastFirst: []};
-  for (let step = 0; step <= steps; step++) {
-    const share = step / steps;
-    const both = step > 0 && step < steps; // nothing and everything removed are the same from both ends
-    const found = [];
-    for (const places of both ? [most, least] : [most]) {
-      const probabilities = await predict(removePatches(pixels, places, share, grid, fill));
-      if (!probabilities) return null;
-      found.push(probabilities[label]);
-    }
-    curve.shares.push(share);
-    curve.mostFirst.push(found[0]);
-    curve.leastFirst.push(found.at(-1));
-    await onStep?.(curve);
-  }
-  return curve;
-}
-
-/** Mean probability along both curves and their difference, where chance is 0. */
 export function areas({shares, mostFirst, leastFirst}) {
   const under = values => {
     let sum = 0;
