@@ -91,7 +91,13 @@ def test_only_what_is_ours_is_removed_when_a_run_is_finished(folder):
     (folder.path / "epoch-notes.txt").write_text("years of work")
     (folder.path / "epoch-backup").mkdir()
     folder.finish("vit")
-    assert sorted(path.name for path in folder.path.iterdir()) == ["epoch-backup", "epoch-notes.txt"]
+    assert sorted(path.name for path in folder.path.iterdir()) == ["epoch-backup", "epoch-notes.txt", "lock"]
+
+
+def test_a_folder_in_which_no_run_is_kept_is_not_left_behind(tmp_path):
+    with RunFolder(tmp_path / "run") as held:
+        assert held.foreign() == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_whose_state_is_half_removed_is_not_begun_again(folder, monkeypatch):

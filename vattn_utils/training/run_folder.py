@@ -7,6 +7,7 @@ Weights, optimizer, history, best weights and recorded maps are one unit. Keras'
 optimizer only, so that the others fall an epoch apart when a process dies, and it notices no damage: hence this.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -143,8 +144,15 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self._entered -= 1
-        if not self._entered:
-            self._lock.close()
+        if self._entered:
+            return
+        kept = (self.path / "run.json").exists()
+        if not kept:
+            (self.path / "lock").unlink(missing_ok=True)
+        self._lock.close()
+        if not kept:
+            with contextlib.suppress(OSError):  # something else is in it
+                self.path.rmdir()
 
     def run(self) -> dict[str, Any] | None:
         """What `run.json` says: `run`, whose it is, and `finished`, the name of its record; None if nothing is there.
@@ -236,16 +244,16 @@ class RunFolder:
         return {name: values.tolist() for name, values in found[1]["history"].items()} if found else None
 
     def finish(self, record: str) -> None:
-        """Say that the run is over, recorded under the name `record`, and remove its state, and the folder if empty."""
+        """Say that the run is over, recorded under the name `record`, and remove its state.
+
+        The folder goes too when it is let go of, unless something else is in it.
+        """
         if (found := self.run()) is not None:
             self._write({**found, "finished": record})
         for path in self.path.glob("*epoch-*"):
             if OURS.fullmatch(path.name):
                 shutil.rmtree(path)
-        for name in ("run.json", "lock"):
-            (self.path / name).unlink(missing_ok=True)
-        if not any(self.path.iterdir()):
-            self.path.rmdir()
+        (self.path / "run.json").unlink(missing_ok=True)
 
     def _write(self, content: dict[str, Any]) -> None:
         try:
