@@ -73,7 +73,8 @@ export class Session {
       if (picture !== this.picture) return;
       Object.assign(one, {untouched, before: softmax(untouched.logits)});
     }
-    const result = await this.ask(name, this.pixelsFor(name), this.controlsFor(one.entry));
+    const result = this.changed().length
+      ? await this.ask(name, this.pixelsFor(name), this.controlsFor(one.entry)) : one.untouched;
     if (picture !== this.picture) return;
     Object.assign(one, {result, probabilities: softmax(result.logits)});
   }
