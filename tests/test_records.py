@@ -294,6 +294,12 @@ def test_an_encoder_that_does_not_fit_is_refused_and_nothing_is_lost(based, tiny
     assert based.model().count_params() == based.parameters
 
 
+def test_a_base_has_its_encoder_itself(based, tiny):
+    model = models.build("patch_convnet", num_classes=4, **TRUNK)
+    with pytest.raises(ValueError, match="per-class has its encoder from patch_convnet-tiny-book; take that one"):
+        train.freeze_backbone(model, based, "another")
+
+
 def test_a_run_is_not_resumed_on_another_encoder(based, tiny, tmp_path):
     root = based.path.parent
     again = on_trunk(tiny, root, name="again", directory=tmp_path / "run")

@@ -184,25 +184,28 @@ def test_evaluation_equals_keras_metrics(tiny):
     assert found["top5"] == 1.0  # of four classes
 
 
+def scored(logits):
+    """The metrics of a model with these logits, whose right answers are class 0, 1, 2 and so on."""
+    model = SimpleNamespace(predict=lambda *_, **__: logits)
+    return training.evaluate(model, np.zeros((len(logits), 8, 8, 3), "uint8"), np.arange(len(logits)))
+
+
 def test_top_5_counts_the_fifth_and_not_the_sixth():
-    echo = SimpleNamespace(predict=lambda logits, **_: logits)
-    found = training.evaluate(echo, np.tile(np.arange(10.0), (10, 1)), np.arange(10))
+    found = scored(np.tile(np.arange(10.0), (10, 1)))
     assert (found["top1"], found["top5"]) == (0.1, 0.5)
 
 
 def test_a_model_that_cannot_tell_classes_apart_scores_nothing():
-    echo = SimpleNamespace(predict=lambda logits, **_: logits)
-    found = training.evaluate(echo, np.zeros((4, 10)), np.arange(4))
+    found = scored(np.zeros((4, 10)))
     assert (found["top1"], found["top5"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_are_an_error_and_no_score(odd):
-    echo = SimpleNamespace(predict=lambda logits, **_: logits)
     logits = np.eye(10)
     logits[3, 7] = odd
     with pytest.raises(TrainingError, match="the logits of 1 of 10 images are not finite"):
-        training.evaluate(echo, logits, np.arange(10))
+        scored(logits)
 
 
 def test_a_run_that_diverges_ends_in_a_sentence_and_keeps_what_came_before(tiny, tmp_path):

@@ -75,7 +75,6 @@ def train(
         root: where the record is written; None means `records.folder()`.
         watch: how many validation images have their attention recorded after every epoch.
         base: the name of a record in `root` whose encoder the model takes over and keeps; see `freeze_backbone`.
-
         replace: whether a record of that name may be replaced.
 
     Returns the record. Raises `TrainingError` or `RecordError`, both ValueErrors: before the first step for what can be
@@ -117,6 +116,8 @@ def freeze_backbone(model: keras.Model, base: records.Record, name: str) -> None
     """
     if name == base.name:
         raise TrainingError(f"name={name!r} is that of the base, which the new record would replace; give it another")
+    if base.base_run is not None:
+        raise TrainingError(f"{base.name} has its encoder from {base.base_name}; take that one as base")
     recorded = base.model()
     if type(recorded) is not type(model) or not hasattr(model, "encoder"):
         raise TrainingError(

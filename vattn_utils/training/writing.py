@@ -50,7 +50,6 @@ def write(
         attention: what an `AttentionRecorder` recorded, if one did.
         root: the folder of records; None means `records.folder()`.
         base: the record, in the same `root`, whose encoder the model kept as it is.
-
         replace: whether an older record of that name may be replaced; it lives until the new one is whole.
 
     The folder appears whole or not at all. Returns the `Record`. Raises `RecordError` if it may not be written, or
