@@ -163,7 +163,8 @@ class Case:
         low, high = self.x.min(), self.x.max()
         images = np.broadcast_to((low + (high - low) * columns)[None, None, :, None], self.x.shape).astype(self.x.dtype)
         watches = []
-        for step in (self.predict, *[self.learn] * DRAWS):
+        steps: list[Callable[[np.ndarray], Any]] = [self.predict, *[self.learn] * DRAWS]
+        for step in steps:
             with contextlib.suppress(Seen), Watch(self.model, glance=True) as watch:
                 step(images)
             watches.append(watch)

@@ -23,14 +23,14 @@ from vattn_utils.maps.gradients import gradient
 STEPS = (2e-3, 1e-3)  # of the numbers' own size; the second where the first is off: does the difference converge?
 OFF = 0.05  # of the gradient's length: rounding leaves a few thousandths, the kinks of ReLU a hundredth
 FAINT = 0.01  # of the output's length: below it, a gradient drowns in rounding
-ROUGH, RANDOM, STOPPED = "too rough for differences", "random", "stopped"
+ROUGH, RANDOM, STOPPED, AROUND = "too rough for differences", "random", "stopped", "around one of these"
 
 
 def layer_gradients(case: Case) -> Finding:
     """Gradients inside layers that are there, and not zero, and wrong."""
     wrong: dict[str, float] = {}
     skipped: dict[str, list[str]] = defaultdict(list)
-    answers: dict[Any, float | str | None] = {}
+    answers: dict[Any, float | str] = {}
     kinds = {}
     for layer in reversed(case.closely.layers):  # from inside out: what is wrong inside is not asked again around it
         if id(layer) not in case.closely.arguments:
@@ -40,12 +40,16 @@ def layer_gradients(case: Case) -> Finding:
         inner = {kinds.get(id(part)) for part in layer._flatten_layers(include_self=False)}
         if kind in answers or not alone.arrays:
             continue
-        if any(isinstance(answers.get(part), str) or (answers.get(part) or 0) > OFF for part in inner):
-            answers[kind] = "around one of these"
+        if any(isinstance(answer, str) or answer > OFF for part, answer in answers.items() if part in inner):
+            answers[kind] = AROUND
         elif layer.compute_dtype not in ("float32", "float64"):
             answers[kind] = f"{layer.compute_dtype} is too coarse"
         else:
-            answers[kind] = _answer(alone)
+            try:
+                answers[kind] = _answer(alone)
+            except Exception as error:  # a layer that is not to be asked alone; what is around it may be
+                skipped[type(error).__name__].append(layer.path or layer.name)
+                continue
         answer, name = answers[kind], layer.path or layer.name
         if isinstance(answer, str):
             skipped[answer].append(name)
@@ -61,9 +65,9 @@ def layer_gradients(case: Case) -> Finding:
         numbers=dict(asked=asked, wrong=wrong, stopped=stopped, skipped=dict(skipped)),
     )
     if wrong:
-        found = ", ".join(f"of {name} by {error:.0%} of its length" for name, error in list(wrong.items())[:2])
+        worst = [f"{name} by {error:.0%}" for name, error in wrong.items()]
         advice = "write the layer in keras.ops, without a gradient of its own; right if that is meant to differ"
-        return made(DEFECT, f"{len(wrong)} gradients differ from the slope of what the layer computes: {found}", advice)
+        return made(DEFECT, f"gradients are not the slopes of what is computed, by their length: {some(worst)}", advice)
     if stopped:
         return made(UNKNOWN, f"no gradient passes {some(stopped)}", "right if it is stopped on purpose")
     if not asked:
@@ -108,10 +112,14 @@ class _Alone:
 
     def kind(self) -> Any:
         """Equal for layers that compute the same function, whatever their weights."""
-        plain = (bool, int, float, str, tuple)
-        settings = [(k, v) for k, v in vars(self.layer).items() if isinstance(v, plain) or hasattr(v, "__code__")]
-        settings = [(k, v) for k, v in settings if k not in ("name", "call") and not k.startswith("_")]
-        return type(self.layer), repr(settings), *(array.shape for array in self.arrays)
+        plain, kind = (bool, int, float, str, tuple), type(self.layer)
+        settings = [
+            (name, value)
+            for name, value in vars(self.layer).items()
+            if isinstance(value, plain) or (hasattr(value, "__code__") and not hasattr(kind, name))
+            if name != "name" and not name.startswith("_")
+        ]
+        return kind, repr(settings), *(array.shape for array in self.arrays)
 
     def stirred(self, random: np.random.Generator, amount: float) -> list[np.ndarray]:
         """The arrays, inputs moved by about their own size, weights by a tenth of it."""
@@ -124,12 +132,10 @@ def _answer(alone):
     """By what part of its length a gradient is off, at two points; or, in words, why that cannot be said."""
     errors = []
     for seed in (0, 1):
-        try:
-            errors.append(_ask(alone, np.random.default_rng(seed)))
-        except Exception as error:  # a layer that is not to be asked alone
-            return type(error).__name__
-        if isinstance(errors[-1], str) or errors[-1] <= OFF:
-            return errors[-1]
+        found = _ask(alone, np.random.default_rng(seed))
+        if isinstance(found, str) or found <= OFF:
+            return found
+        errors.append(found)
     return min(errors)
 
 

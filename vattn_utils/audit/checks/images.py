@@ -16,12 +16,13 @@ AGAIN = 30  # times: what a model divides by, it expects to be that large
 def input_range(case: Case) -> Finding:
     """Images on several scales, or scaled twice; augmentation that clips, or normalises otherwise than prediction."""
     scales = _scales(case)
-    rest = dict(
+    made = functools.partial(
+        Finding,
+        "input range",
         looked_at=f"{case.seen} in the first layer with weights, and the ends of "
         + ", ".join(f"{len(x)} {name}" for name, (x, *_) in scales.items()) + " images",
         not_looked_at=", ".join(f"{name} images" for name in ("validation", "test") if name not in scales),
     )  # fmt: skip
-    made = functools.partial(Finding, "input range", **rest)
     for name, (_, low, high) in scales.items():
         if not (math.isfinite(low) and math.isfinite(high)):
             return made(DEFECT, f"{name} images hold values that are not finite", "look for them with np.isfinite")

@@ -1,5 +1,6 @@
 """Images that are held out, where training can see them: among its own, as validation data, or in a callback."""
 
+import functools
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -30,27 +31,31 @@ def test_images(case: Case) -> Finding:
         places[name] = places.get(name, set()) | _digests(_arrays(_referred(callback)))
     pairs = [(place, found, "test", held) for place, found in places.items()]
     pairs.append(("the training set", trained, "validation", validated))
-    counts, leaks, twins = {}, [], []
-    for place, found, name, out in pairs:
-        if not (count := len(found & out)):
+    counts: dict[str, int] = {}
+    leaks: list[str] = []
+    twins: list[str] = []
+    for place, among, name, out in pairs:
+        if not (count := len(among & out)):
             continue
         counts[place if name == "test" else f"{place}, {name}"] = count
         text = f"{place} holds {count} of {len(out)} {name} images"
-        (leaks if count > TWINS * min(len(found), len(out)) else twins).append(text)
-    looked = [f"{len(found):,} images of {name}" for name, found in (*places.items(), ("test", held)) if found]
+        (leaks if count > TWINS * min(len(among), len(out)) else twins).append(text)
+    looked = [f"{len(among):,} images of {name}" for name, among in (*places.items(), ("test", held)) if among]
     left = f"altered images, more than {READ:,} of what yields batches, rows of fewer than {VALUES} values"
     left += "".join(f", {name}, which can be read only once" for name in once)
-    rest = dict(numbers=counts, looked_at=", ".join(looked) or "nothing", not_looked_at=left)
+    made = functools.partial(
+        Finding, "test images", numbers=counts, looked_at=", ".join(looked) or "nothing", not_looked_at=left
+    )
     if leaks:
-        return Finding("test images", DEFECT, ", ".join(leaks), "hold training images out for that", **rest)
+        return made(DEFECT, ", ".join(leaks), "hold training images out for that")
     if not (held or validated):
         found = "no test or validation images were given" if case.test is None else "no test images could be compared"
-        return Finding("test images", UNKNOWN, found, "give test=", **rest)
+        return made(UNKNOWN, found, "give test=")
     name = "test" if held else "validation"
     searched = [place for place, among in places.items() if among and (held or among is trained)]
     found = f"none of {len(held or validated)} {name} images in {', '.join(searched)}"
     found = f"{', '.join(twins)}: no more than public data sets hold twice" if twins else found
-    return Finding("test images", OK, found, "", **rest)
+    return made(OK, found)
 
 
 def _digests(arrays: Iterable[np.ndarray]) -> set[bytes]:
