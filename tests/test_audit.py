@@ -73,7 +73,7 @@ def test_objects_larger_in_training_are_caught():
 
 
 def test_random_zoom_both_ways_passes_as_one_size():
-    found = [verdict("resolution", network(layers.RandomZoom(0.2, seed=s), layers.Conv2D(2, 3))) for s in range(8)]
+    found = [verdict("resolution", network(layers.RandomZoom(0.2, seed=s), layers.Conv2D(2, 3))) for s in range(4)]
     assert {which for which, _ in found} == {"ok"}
     assert all(abs(numbers["magnification"] - 1) < 0.1 for _, numbers in found)
 
