@@ -34,8 +34,8 @@ function addEnlarging(article) {
   const close = document.createElement("button");
   close.type = "button";
   close.textContent = "Close";
-  const picture = document.createElement("img");
-  dialog.append(close, picture);
+  let picture = null;
+  dialog.append(close);
   dialog.addEventListener("click", () => dialog.close());
   document.body.append(dialog);
   for (const image of article.querySelectorAll(".cell_output img")) {
@@ -43,10 +43,13 @@ function addEnlarging(article) {
     image.setAttribute("role", "button");
     image.setAttribute("aria-haspopup", "dialog");
     const enlarge = () => {
+      picture?.remove();
+      picture = document.createElement("img");
       picture.src = image.currentSrc || image.src;
       picture.alt = image.alt;
       // At its own size at least: on a phone it is wider than the window, and scrolls.
       picture.style.minWidth = `${image.getAttribute("width") || image.naturalWidth}px`;
+      dialog.append(picture);
       dialog.showModal();
     };
     image.addEventListener("click", enlarge);

@@ -112,7 +112,7 @@ class Passport:
             name: np.array(fields[name]) for name in ("differences", "new_weights", "localisation") if name in fields
         }
         rivals = {name: np.array(values) for name, values in fields["rivals"].items()}
-        return cls(**{**fields, **arrays, "rivals": rivals})
+        return cls(**(fields | arrays | {"rivals": rivals}))
 
 
 def all_recorded() -> list[Passport]:
