@@ -15,7 +15,7 @@ const wrapped = (context, text, width) => {
   return lines;
 };
 
-export const drawing = card => {
+const drawing = card => {
   const entry = card.entry(), {probabilities} = card.session.of(entry.name), best = strongest(probabilities);
   const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
   const said = [

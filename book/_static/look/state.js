@@ -3,8 +3,8 @@
  * heads, slots and queries count from 0; pictures, rows and columns from 1.
  */
 
-export const OPACITY = 0.65; // of the map over the picture, as in the book's figures
-export const TOOLS = ["heads", "steps", "erase", "remove", "shuffle", "weights"];
+const OPACITY = 0.65; // of the map over the picture, as in the book's figures
+const TOOLS = ["heads", "steps", "erase", "remove", "shuffle", "weights"];
 const NO_VIEW = {layer: null, head: null, query: null}; // the model's one map; all heads; the query that fits best
 
 /**
