@@ -149,7 +149,8 @@ def _ask(alone, random):
         return "not finite"
     if not outputs:
         return "no float output"
-    weights = [random.standard_normal(output.shape) for output in outputs]
+    # Half along the output itself, of which a normalisation must keep the length.
+    weights = [random.standard_normal(output.shape) + output / (_size(output) or 1) for output in outputs]
     faint = FAINT * math.sqrt(sum(float((output**2).sum()) for output in outputs))
 
     def scalar(*tensors):
