@@ -6,7 +6,8 @@ The forward passes of `models` once more, for recorded models at inference, with
 - *mask* multiplies what a head (of external attention: a slot of a head) hands on; the attention itself stays;
 - *randomise* puts the rows of every matrix of a unit into another order, the same one each time: the input's channels
   are gathered in that order, which is the same product and ships no second set of weights. The first convolution has
-  three input channels only, so its kernel is shuffled whole. Biases and layer norms stay.
+  three input channels only, so its kernel is shuffled whole. Of the positions it is the channels that change places.
+  Biases and layer norms stay.
 
 At temperature 1, mask 1 and randomise 0 they compute what the models compute (tested).
 """
@@ -168,15 +169,17 @@ def _patch_convnet(model: PatchConvNet, pixels, temperature, shuffles):
 
 
 def _normalised(layer, pixels):
-    """What `Preprocessing` does, with each constant as a sum of two, as the graph keeps them in half precision."""
-    mean, scale = np.array(layer.mean, "float32"), 1 / np.array(layer.std, "float32")
-    (mean, little), (scale, rest) = ((coarse, exact - coarse) for exact in (mean, scale) for coarse in [_half(exact)])
+    """What `Preprocessing` does. The graph keeps constants in half precision, so each is a sum of two."""
+    mean, little = _halves(np.array(layer.mean, "float32"))
+    scale, rest = _halves(1 / np.array(layer.std, "float32"))
     x = pixels - mean - little
     return x * scale + x * rest
 
 
-def _half(values):
-    return values.astype("float16").astype("float32")
+def _halves(values):
+    """`values` in half precision, and what that leaves out."""
+    coarse = values.astype("float16").astype("float32")
+    return coarse, values - coarse
 
 
 def _trunk_branch(block, x, shuffle):
