@@ -184,7 +184,8 @@ def old_record(root: Path) -> records.Record:
     """An older record of the same name, in `root`/records."""
     changes = dict(epochs=1, ema=0.0, select="last")
     recipe = Recipe(**{**vars(RECIPE), **changes})
-    return train.train("eanet", tiny(), "book", recipe, overrides=SIZES, root=root / "records")
+    with contextlib.redirect_stdout(io.StringIO()):
+        return train.train("eanet", tiny(), "book", recipe, overrides=SIZES, root=root / "records")
 
 
 def crash(every: int = 1, workplace: Path | None = None) -> tuple[int, int]:
@@ -238,6 +239,7 @@ if keras.backend.backend() == "tensorflow":
 
     # Nothing here runs long enough for a graph to pay.
     tensorflow.config.run_functions_eagerly(__name__ == "__main__")
+    warnings.filterwarnings("ignore", message="Even though the", module="tensorflow")
 
 if __name__ == "__main__":
     raise SystemExit(main())
