@@ -252,7 +252,7 @@ def test_an_archive_that_swells_is_left_unread(monkeypatch, server, arrays):
     server.files["/a"] = binary_archive(arrays)
     sources(monkeypatch, server, "a")
     monkeypatch.setattr(archives, "MOST_BYTES", 1000)
-    with pytest.raises(data.DataUnavailable, match="more than 1,000 bytes when unpacked|unpacks to"):
+    with pytest.raises(data.DataUnavailable, match=r"more than 1,000 bytes when unpacked|unpacks to"):
         data.load("cifar10")
 
 

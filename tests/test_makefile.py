@@ -17,7 +17,7 @@ STEPS = {
     "chapters": ["-m bookproof room", "pytest -n 2 --dist loadfile --nbval book"],
     "quick": ["tests/book/test_quick_profile.py"],
     "pages": [
-        "tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/browser",
+        "tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/book/test_folding.py tests/browser",
         "jupyter-book build",
     ],
 }
