@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+PACKAGE = Path(__file__).resolve().parents[1]
+
 
 def provenance(precision: str = "float32") -> dict[str, Any]:
     """Date, device, backend, versions and commit of this process, beside the `precision` that it computes with."""
@@ -44,12 +46,19 @@ def _device() -> str:
     return f"{cores} CPU core{'s' * (cores > 1)} ({platform.machine()})"
 
 
-def _commit() -> str | None:
-    """The commit of the code that runs, with "+" if files of the package differ from it; None outside a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    git = ["git", "-C", str(package)]
-    found = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    if found.returncode:
+def _commit(package: Path = PACKAGE) -> str | None:
+    """The commit of the code that runs, with "+" if files of the package differ from it.
+
+    None outside a checkout, without git, and where the repository around the package is not that of the package.
+    """
+    try:
+        if _git(package, "ls-files", "--error-unmatch", "__init__.py").returncode:
+            return None
+        found, changed = _git(package, "rev-parse", "--short=12", "HEAD"), _git(package, "status", "--porcelain", ".")
+    except OSError:  # no git here, or no processes at all
         return None
-    changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=False)
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return None if found.returncode else found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
