@@ -17,6 +17,22 @@ def test_what_was_measured_is_read_as_it_was_written():
     assert from_lines(to_line(MADE) + to_line({**MADE, "images": 9}), "x") == [MADE, {**MADE, "images": 9}]
 
 
+def test_a_measurement_by_numbers_is_read_as_json_has_it():
+    assert from_lines(to_line({**MADE, "seconds": {2: 0.1, 10: 0.2}}), "x") == [
+        {**MADE, "seconds": {"2": 0.1, "10": 0.2}}
+    ]
+
+
+def test_a_line_that_was_sealed_keeps_its_seal():
+    assert to_line(MADE) == json.dumps({**MADE, "seal": "be0d6310e219dbe1"}) + "\n"
+
+
+def test_a_line_that_stands_there_twice_is_refused_and_both_are_named():
+    other = to_line({**MADE, "images": 9})
+    with pytest.raises(MeasurementError, match="cost, lines 1 and 3 are the same measurement; delete one of them"):
+        from_lines(to_line(MADE) + other + to_line(MADE), "cost")
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("0.125", "0.131"), ("abacus", "Raspberry Pi"), ("0123abc", "fedcba9"), ('"images": 8, ', "")]
 )

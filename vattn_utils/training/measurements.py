@@ -28,9 +28,11 @@ def to_line(measurement: dict[str, Any]) -> str:
 def from_lines(text: str, name: str) -> list[dict[str, Any]]:
     """The measurements in lines of JSON, in their order and without seals; `name` is said in errors.
 
-    Raises MeasurementError, which names the line, for one that is no JSON, has no seal, or was changed.
+    Raises MeasurementError, which names the line, for one that is no JSON, has no seal, was changed, or stands there
+    twice.
     """
-    found = []
+    found: list[dict[str, Any]] = []
+    first: dict[str, int] = {}  # the number of the line, by its seal
     for number, line in enumerate(text.splitlines(), 1):
         try:
             measurement = json.loads(line)
@@ -40,9 +42,13 @@ def from_lines(text: str, name: str) -> list[dict[str, Any]]:
         if seal != _digest(measurement):
             what = "carries no seal" if seal is None else "was changed after it was measured"
             raise MeasurementError(f"{name}, line {number} {what}; restore it from the history, or measure it again")
+        if (earlier := first.setdefault(seal, number)) != number:
+            raise MeasurementError(f"{name}, lines {earlier} and {number} are the same measurement; delete one of them")
         found.append(measurement)
     return found
 
 
 def _digest(measurement: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(measurement, sort_keys=True).encode()).hexdigest()[:16]
+    """Of the measurement as it is read back, where the names of all values are text, and sorted as such."""
+    as_read = json.loads(json.dumps(measurement))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()[:16]
