@@ -197,6 +197,24 @@ def test_the_numbers_of_a_list_in_a_figure_share_the_largest_ones_tolerance():
     assert compare(expected, drawn([1e-5, 2.0], [8, 9]))
 
 
+@pytest.mark.parametrize(
+    ("expected", "found", "the_same"),
+    [
+        (1, 1.0, True),  # JavaScript saves 1.0 as 1
+        ([1, 0.5, 2], [1.0, 0.5, 2.0], True),
+        ([0, 1000], [0.5, 1000.0], True),  # of one scale
+        (1, 1.5, False),
+        ([1, 2], [1.5, 2.0], False),
+        ([1000, 0.5], [1001, 0.5], False),  # both are whole
+        (1.0, True, False),
+        ([True, 0.5], [1, 0.5], False),
+    ],
+)
+def test_a_whole_number_may_stand_for_a_float_of_its_value(expected, found, the_same):
+    for one, two in ((expected, found), (found, expected)):
+        assert (compare([displayed(drawn={"axes": one})], [displayed(drawn={"axes": two})]) == []) is the_same
+
+
 def test_a_difference_says_which_number_what_was_expected_found_and_allowed():
     (difference,) = compare([printed("fine\nloss 0.5, top-1 43.91 %")], [printed("fine\nloss 0.5, top-1 45.00 %")])
     text = str(difference)

@@ -1,5 +1,7 @@
 """What is committed is as its execution left it: whatever changed afterwards, within the tolerance too, is named."""
 
+import json
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -60,6 +62,28 @@ def test_whatever_changes_in_a_code_cell_is_named_with_its_place(notebook, chang
     assert told.startswith(
         f'maps.ipynb, "Maps", cell {changed[0] + 2} (In [{changed[0] + 1}]): its code, outputs, tags'
     )
+
+
+def saved_by_javascript(content):
+    """What JavaScript makes of JSON: it has one kind of number, and writes 1.0 as 1."""
+    if isinstance(content, dict):
+        return {key: saved_by_javascript(inner) for key, inner in content.items()}
+    if isinstance(content, list):
+        return [saved_by_javascript(inner) for inner in content]
+    return int(content) if isinstance(content, float) and content == int(content) else content
+
+
+def test_a_notebook_that_jupyterlab_saved_keeps_its_seal(notebook):
+    outputs = notebook.cells[2].outputs
+    outputs[0].data["application/x.figure+json"] = {"axes": [1.0, 0.5, {"limits": [-0.0, 1e3]}], "grid": True}
+    notebook.metadata["executed"]["seconds"] = 12.0
+    notebook.metadata[seal.KEY] = seal.of(notebook)
+    saved = json.dumps(saved_by_javascript(json.loads(nbformat.writes(notebook))))
+    assert "1.0" not in saved
+    again = nbformat.reads(saved, as_version=4)
+    assert seal.broken(again, "maps.ipynb") == []
+    again.cells[2].outputs[0].data["application/x.figure+json"]["axes"][0] = True
+    assert seal.broken(again, "maps.ipynb") != []
 
 
 def test_cells_that_come_and_go_are_named(notebook):

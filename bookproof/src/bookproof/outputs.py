@@ -11,8 +11,9 @@ number has neither decimals nor an exponent. What is text: everything else, also
 - with more room only where a cell's metadata gives it, with a reason: {"verify": {"rtol": 0.01, "reason": "..."}}.
 
 The text between the numbers must be the same, but for the spaces beside a number, with which tables fill their columns.
-In JSON, and so in the fingerprint of a figure, floats are numbers and all else is exact. The floats of one list are of
-one scale: the largest of them takes the place of their own size.
+In JSON, and so in the fingerprint of a figure, floats are numbers and all else is exact; a whole number may stand for a
+float, as JavaScript, and so JupyterLab, saves 1.0 as 1. The floats of one list are of one scale: the largest of them
+takes the place of their own size.
 
 Pure functions on nbformat's output dictionaries; nothing here runs a notebook.
 """
@@ -154,8 +155,13 @@ def normalised(outputs: Iterable[Node]) -> list[dict[str, Any]]:
     return found
 
 
-def compare_values(expected: Any, found: Any, tolerance: Tolerance, where: str) -> list[Difference]:
-    """The `Difference`s between two contents of one mime type: text, or whatever JSON can hold."""
+def compare_values(
+    expected: Any, found: Any, tolerance: Tolerance, where: str, scale: float | None = None
+) -> list[Difference]:
+    """The `Difference`s between two contents of one mime type: text, or whatever JSON can hold.
+
+    `scale` takes the place of the size of two floats.
+    """
     if isinstance(expected, str) and isinstance(found, str):
         return compare_text(expected, found, tolerance, where)
     if isinstance(expected, dict) and isinstance(found, dict):
@@ -165,9 +171,9 @@ def compare_values(expected: Any, found: Any, tolerance: Tolerance, where: str) 
         return [item for key, left, right in pairs for item in compare_values(left, right, tolerance, key)]
     if isinstance(expected, list) and isinstance(found, list):
         return _compare_lists(expected, found, tolerance, where)
-    if isinstance(expected, float) and isinstance(found, float):
-        return _compare_floats(expected, found, tolerance, where)
-    # 1 == 1.0 == True in Python, but not in JSON
+    if _are_floats(expected, found):
+        return _compare_floats(expected, found, tolerance, where, scale)
+    # 1 == True in Python, but not in JSON
     same = type(expected) is type(found) and expected == found
     return [] if same else [Difference(where, repr(expected), repr(found))]
 
@@ -216,8 +222,14 @@ def _exponent(number: Decimal) -> int:
     return exponent
 
 
+def _are_floats(*values: Any) -> bool:
+    """Whether values are numbers and not all of them whole ones; type, as True is an int in Python."""
+    kinds = {type(value) for value in values}
+    return float in kinds and kinds <= {float, int}
+
+
 def _compare_floats(
-    expected: float, found: float, tolerance: Tolerance, where: str, scale: float | None = None
+    expected: float, found: float, tolerance: Tolerance, where: str, scale: float | None
 ) -> list[Difference]:
     if tolerance.allows(expected, found, scale):
         return []
@@ -228,13 +240,13 @@ def _compare_floats(
 def _compare_lists(expected: list[Any], found: list[Any], tolerance: Tolerance, where: str) -> list[Difference]:
     if len(expected) != len(found):
         return [Difference(f"{where}, length", f"{len(expected)}: {expected}", f"{len(found)}: {found}")]
-    if expected and all(isinstance(item, float) for item in expected + found):
+    if _are_floats(*expected, *found):
         # numbers of one scale: near zero they are judged by the largest of them
         scale = max((abs(item) for item in expected if math.isfinite(item)), default=0.0)
         pairs = enumerate(zip(expected, found, strict=True), 1)
         places = [(a, b, f"{where}, number {i} of {len(expected)}") for i, (a, b) in pairs]
         # the first says enough: where an array changed, most of its numbers do
-        return [item for a, b, place in places for item in _compare_floats(a, b, tolerance, place, scale)][:1]
+        return [item for a, b, place in places for item in compare_values(a, b, tolerance, place, scale)][:1]
     pairs = enumerate(zip(expected, found, strict=True), 1)
     return [item for i, (a, b) in pairs for item in compare_values(a, b, tolerance, f"{where} {i}")]
 

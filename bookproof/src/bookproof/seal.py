@@ -63,5 +63,14 @@ def broken(notebook: Node, name: str) -> list[str]:
 
 
 def canonical(content: object) -> str:
-    """Content as JSON that is the same however a notebook was read."""
-    return json.dumps(content, sort_keys=True, ensure_ascii=False)
+    """Content as JSON that is the same however a notebook was read, and whatever wrote it."""
+    return json.dumps(_plain(content), sort_keys=True, ensure_ascii=False)
+
+
+def _plain(content: object) -> object:
+    """Content with 1 in place of 1.0, as a notebook holds it once JavaScript, and so JupyterLab, has saved it."""
+    if isinstance(content, dict):
+        return {key: _plain(inner) for key, inner in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(inner) for inner in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
