@@ -1,5 +1,8 @@
 """A chapter is stale when what its outputs follow from has changed, and only then; the reasons are told."""
 
+import ast
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -195,3 +198,15 @@ def test_the_command_names_the_stale_chapter_and_the_way_out(book, capsys):
     told, *changed = capsys.readouterr().out.splitlines()
     assert told == "mini is stale: its code changed. Run `bookproof refresh --chapter mini`"
     assert "mini.ipynb, cell 3 (In [ ]): its code" in changed[1]
+
+
+def test_no_file_is_read_or_written_as_the_machine_happens_to_encode_text():
+    unsaid = [
+        f"{path.name}:{node.lineno}"
+        for path in Path(freshness.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in ("read_text", "write_text")
+        if "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert unsaid == []

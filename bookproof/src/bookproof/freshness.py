@@ -34,7 +34,9 @@ def inputs(notebook: Node, read: Iterable[str], book: Book) -> dict[str, object]
     paths = {name: path for name in sorted(modules) if (path := sources.module_path(name, book))}
     return {
         "code": digest("\0".join(source for _, source in cells)),
-        "modules": {name: digest(sources.without_prose(path.read_text())) for name, path in paths.items()},
+        "modules": {
+            name: digest(sources.without_prose(path.read_text(encoding="utf-8"))) for name, path in paths.items()
+        },
         "listings": {name: digest(text) for name, text in sorted(sources.listings(tree, book).items())},
         "files": {path: digest_of_file(book.root / path) for path in sorted(set(read))},
     }

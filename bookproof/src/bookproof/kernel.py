@@ -59,7 +59,7 @@ def environment(book: Book, profile: str, told: bool = False) -> Iterator[Reads]
                 os.environ[variable] = str(shutil.copytree(book.root / source, copies / source))
 
         def reads() -> list[str]:
-            paths = {Path(line) for line in log.read_text().splitlines()}
+            paths = {Path(line) for line in log.read_text(encoding="utf-8").splitlines()}
             return sorted({str(p.relative_to(copies if copies in p.parents else book.root)) for p in paths})
 
         try:
@@ -73,14 +73,14 @@ def configure(folder: Path, book: Book, log: Path, copies: Path) -> None:
     """Write the IPython profile `folder` of a kernel that notes in `log` what it reads, also in the folder `copies`."""
     (folder / "startup").mkdir(parents=True)
     # its log says how the kernel is connected, which nobody asked
-    (folder / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n")
+    (folder / "ipython_kernel_config.py").write_text("c.Application.log_level = 50\n", encoding="utf-8")
     inner = [name for name in book.folders() if name != "."]
     watched = tuple(f"{place}{os.sep}" for place in [*(book.root / name for name in inner), copies])
     packages = tuple(f"{book.root / name}{os.sep}" for name in book.settings.packages.values())
     # A page or data in the root itself: the files beside it, but not all that is below.
     root = str(book.root) if len(inner) < len(book.folders()) else ""
     notes = READS.format(log=str(log), folders=watched, packages=packages, root=root)
-    (folder / "startup" / "reads.py").write_text(notes)
+    (folder / "startup" / "reads.py").write_text(notes, encoding="utf-8")
 
 
 def python_path(book: Book) -> list[str]:
