@@ -193,3 +193,24 @@ def test_a_recorded_model_is_of_single_precision_whatever_policy_holds():
     finally:
         keras.config.set_dtype_policy(before)
     assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+
+
+def test_what_a_method_let_in_is_not_refused_batch_by_batch_where_nothing_is_compiled():
+    eager = models.build(
+        "vit",
+        "keras-io",
+        depth=1,
+        image_size=8,
+        resize_to=8,
+        patch_size=4,
+        dim=16,
+        heads=2,
+        head_units=(8,),
+        num_classes=4,
+    )
+    eager.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
+    noisy = PICTURES.astype("float32") + 258 - PICTURES.max()  # as an imputation with noise makes them
+    assert noisy.max() > 255
+    assert np.isfinite(eager.predict_on_batch(noisy)).all()
+    with pytest.raises(ValueError, match="hold values from"):
+        eager(noisy)

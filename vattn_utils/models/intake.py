@@ -4,6 +4,8 @@ As far as it can be seen: arrays and tensors that have values. What a graph is t
 a data set (TensorFlow's, Keras', a generator) are Keras' own to read: nobody notices images from 0 to 1 in there.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +20,61 @@ class Intake(keras.Model):
     """A model of square colour images, 0 to 255, of `image_size` pixels: each method refuses what is not that."""
 
     image_size: int
+    _admitted = False  # what a method has let in, Keras hands on to `__call__`, batch by batch where it is not compiled
 
     def __call__(self, images: Any, *args, **kwargs: Any):
-        return super().__call__(self.checked(images), *args, **kwargs)
+        if not self._admitted:
+            images = self.checked(images)
+        elif hasattr(images, "shape"):
+            self.check_shape(images.shape)
+        return super().__call__(images, *args, **kwargs)
 
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
         if isinstance(held_out := kwargs.get("validation_data"), tuple):
             kwargs["validation_data"] = (self._feed(held_out[0]), *held_out[1:])
-        return super().fit(self._feed(x, batch_size), y, batch_size, *args, **kwargs)
+        x = self._feed(x, batch_size)
+        with self._letting_in():
+            return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
-        return super().evaluate(self._feed(x, batch_size), y, batch_size, *args, **kwargs)
+        x = self._feed(x, batch_size)
+        with self._letting_in():
+            return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, *args, **kwargs: Any):
-        return super().predict(self._feed(x, batch_size), batch_size, *args, **kwargs)
+        x = self._feed(x, batch_size)
+        with self._letting_in():
+            return super().predict(x, batch_size, *args, **kwargs)
 
     def train_on_batch(self, x: Any, *args, **kwargs: Any):
-        return super().train_on_batch(self.checked(x), *args, **kwargs)
+        x = self.checked(x)
+        with self._letting_in():
+            return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, x: Any, *args, **kwargs: Any):
-        return super().test_on_batch(self.checked(x), *args, **kwargs)
+        x = self.checked(x)
+        with self._letting_in():
+            return super().test_on_batch(x, *args, **kwargs)
 
     def predict_on_batch(self, x: Any):
-        return super().predict_on_batch(self.checked(x, beyond=NOISE))
+        x = self.checked(x, beyond=NOISE)
+        with self._letting_in():
+            return super().predict_on_batch(x)
 
     def export(self, filepath: str | Path, *args, input_signature: list | None = None, **kwargs: Any) -> None:
         """Keras' own. What the model takes is known, so that it need not have been called before."""
         size = self.image_size
         signature = input_signature or [keras.InputSpec(shape=(None, size, size, 3), dtype="float32")]
         super().export(filepath, *args, input_signature=signature, **kwargs)
+
+    @contextmanager
+    def _letting_in(self) -> Iterator[None]:
+        """For as long as it lasts, what comes to `__call__` has been looked at."""
+        before, self._admitted = self._admitted, True
+        try:
+            yield
+        finally:
+            self._admitted = before
 
     def _feed(self, x: Any, batch_size: int | None = None) -> Any:
         """`x`, looked at if it is no data set but images."""
