@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_records import RECIPE, SIZES, written
 from vattn_utils import models
-from vattn_utils.training import durable, run_folder, train, writing
+from vattn_utils.training import durable, records, run_folder, train, writing
 from vattn_utils.training.records import RecordError
 from vattn_utils.training.run_folder import RunFolder, TrainingError
 
@@ -166,6 +166,15 @@ def test_a_record_is_replaced_only_if_that_is_said_and_before_the_first_step(tin
     writing.check_place(record.name, tmp_path, history=record.history)  # of the very run that wrote it
     model.logits.bias.assign(np.ones(4))
     assert written(record.name, model, tiny, tmp_path, replace=True).sha256 != record.sha256
+    assert [path.name for path in tmp_path.iterdir()] == [record.name]
+
+
+def test_a_record_that_was_being_replaced_when_a_process_died_is_still_the_record(tiny, tmp_path):
+    record = written("eanet-tiny-book", models.build("eanet", num_classes=4, **SIZES), tiny, tmp_path)
+    record.path.rename(durable.kept(record.path))
+    with pytest.raises(RecordError, match=r"there is a record eanet-tiny-book in .*: --replace"):
+        writing.check_place(record.name, tmp_path)
+    assert records.load(record.name, tmp_path) == record
     assert [path.name for path in tmp_path.iterdir()] == [record.name]
 
 

@@ -104,21 +104,24 @@ def write(
 def check_place(name: str, root: Path, replace: bool = False, history: dict[str, list[float]] | None = None) -> None:
     """Raise `RecordError` unless a record called `name` may and can be written in `root`: asked before a run begins.
 
+    A record that was out of its place when a process died is put back first, and counts.
+
     Args:
         replace: whether there may be a record of that name.
         history: of the run; a record with the same one, seconds included, was written of it and may be written again.
     """
     records.check_name(name, root)
-    if (root / name).exists() and not replace and (not history or records.load(name, root).history != history):
-        raise records.RecordError(
-            f"there is a record {name} in {root}; give another name, or say that it is to be replaced: --replace"
-        )
     try:
         root.mkdir(parents=True, exist_ok=True)
+        durable.restore(root / name)  # of a process that died while it replaced a record
         with tempfile.TemporaryDirectory(prefix=".", dir=root):
             pass
     except OSError as error:
         raise records.RecordError(f"no record can be written in {root}: {error}; set $VATTN_RECORDS") from error
+    if (root / name).exists() and not replace and (not history or records.load(name, root).history != history):
+        raise records.RecordError(
+            f"there is a record {name} in {root}; give another name, or say that it is to be replaced: --replace"
+        )
 
 
 def as_stored(model: keras.Model) -> keras.Model:
