@@ -45,18 +45,18 @@ def drop_what_no_page_uses(app: Any, exception: Exception | None) -> None:
     pages = [path for path in built.rglob("*.html") if "_static" not in path.relative_to(built).parts]
     words = set()
     for path in pages:
-        page = ICONS_SCRIPT.sub("", path.read_text("utf-8"))
-        path.write_text(page, "utf-8")
+        page = ICONS_SCRIPT.sub("", path.read_text(encoding="utf-8"))
+        path.write_text(page, encoding="utf-8")
         words |= set(re.findall(r"[\w-]+", page))
     for path in built.rglob("*.js"):
         if path.name != "fontawesome.js" and "mathjax" not in path.parts:
-            words |= set(re.findall(r"[\w-]+", path.read_text("utf-8")))
+            words |= set(re.findall(r"[\w-]+", path.read_text(encoding="utf-8")))
     for path in (built / "_static").rglob("fontawesome.js*"):
         path.unlink()
     icons: set[int] = set()
     for path in (built / "_static").rglob("*.css"):
-        style = COMPRESSED_FONT.sub("", "".join(used(path.read_text("utf-8"), words)))
-        path.write_text(style, "utf-8")
+        style = COMPRESSED_FONT.sub("", "".join(used(path.read_text(encoding="utf-8"), words)))
+        path.write_text(style, encoding="utf-8")
         icons |= {int(code, 16) for code in ICON.findall(style)}
     for path in (built / "_static" / "vendor").rglob("fa-*.ttf"):
         subset(path, icons)
