@@ -1,5 +1,6 @@
 """What is kept of a run while it lasts: whole or not at all, one process's, and nothing else is touched."""
 
+import errno
 import os
 import resource
 import warnings
@@ -7,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+from tests import crash
 from tests.test_records import RECIPE, SIZES, written
 from vattn_utils import models
 from vattn_utils.training import durable, records, run_folder, train, writing
@@ -119,6 +121,33 @@ def test_a_full_disk_leaves_the_last_whole_epoch(folder, monkeypatch):
             folder.save(3, parts(3))
     assert folder.load()[0] == 2
     assert not list(folder.path.glob(".epoch*"))
+
+
+def fails_for(folder, number, fsync=os.fsync):
+    """An `os.fsync` that fails for the folder `folder` with the error `number`."""
+
+    def failing(descriptor):
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    return failing
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_bring_a_folder_to_the_disk_is_no_fault(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(durable.os, "fsync", fails_for(tmp_path, number))
+    for content in (b"old", b"new"):
+        durable.write_folder(tmp_path / "epoch", {"file": content})
+    assert crash.tree(tmp_path) == {"epoch": None, "epoch/file": b"new"}
+
+
+def test_where_only_the_last_step_fails_the_old_folder_lies_beside_the_new_one(tmp_path, monkeypatch):
+    durable.write_folder(tmp_path / "epoch", {"file": b"old"})
+    monkeypatch.setattr(durable.os, "fsync", fails_for(tmp_path, errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        durable.write_folder(tmp_path / "epoch", {"file": b"new"})
+    assert crash.tree(tmp_path) == {".epoch.old": None, ".epoch.old/file": b"old", "epoch": None, "epoch/file": b"new"}
 
 
 def test_a_disk_that_would_not_hold_the_run_is_found_before_it_begins(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Everything that is kept of a run goes to the disk through here: written, flushed
 what a reader looks for.
 """
 
+import errno
 import io
 import os
 import shutil
@@ -17,7 +18,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of `files`, each under its name, in the place of one that may be there.
 
     The old one lives until the new one is whole on the disk. If the process dies just while the two change places, the
-    old one is called as `kept(folder)` says. Raises OSError; the old folder is then as it was.
+    old one is called as `kept(folder)` says. Raises OSError: the old folder is then as it was, or, where only the last
+    step failed, which brings the names to the disk, `kept` beside the new one.
     """
     new, old = folder.with_name(f".{folder.name}.new"), kept(folder)
     restore(folder)
@@ -30,11 +32,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
-        sync(folder.parent)
     except OSError:
         restore(folder)
         shutil.rmtree(new, ignore_errors=True)
         raise
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -68,12 +70,15 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, where the system knows how."""
+    """Bring the names in `folder` to the disk, where the system and the file system know how."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
