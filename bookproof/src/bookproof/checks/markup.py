@@ -6,8 +6,10 @@ lines may stand in a `{raw}` block of a Markdown page, and none in a notebook. A
 a cell tagged `picture-NAME`) or one whose digest stands in the manifest (`bookproof.manifest`).
 """
 
+import html
 import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,12 +22,19 @@ from bookproof.notebooks import code_cells, tags
 from bookproof.refresh import PICTURE
 
 # Listings, inline code and mathematics; what stands in a directive is Markdown again.
-LISTED = re.compile(r"(?s)```(?!\{|`).*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$")
+# Two prices in a line are no mathematics: what stands between dollars is read if it may hold a tag.
+LISTED = re.compile(
+    r"""(?s)```(?!\{|`).*?```
+    |(?<![\\`])(`+)(?!`)[^\n]*?(?<!`)\1(?!`)
+    |\$\$(?:(?!\$\$|<[a-zA-Z]).)*\$\$
+    |\$(?:(?!<[a-zA-Z])[^$\n])*\$""",
+    re.VERBOSE,
+)
 DIRECTIVE = re.compile(r"(?m)^\s*(?:```+|~~~+|:::+)\s*\{(raw|include|literalinclude|eval-rst)\}")
 RAW = re.compile(r"(?ms)^(```+)\{raw\} html\n.*?^\1")
-TAG = re.compile(r"<([a-zA-Z][\w-]*)((?:\s[^<>]*)?)/?>")
-ATTRIBUTE = re.compile(r"""([^\s=/"']+)(?:\s*=\s*("[^"]*"|'[^']*'|\S+))?""")
-REFUSED = {"style", "iframe", "frame", "object", "embed", "base", "meta", "form"}
+REFUSED = {"style", "link", "iframe", "frame", "object", "embed", "base", "meta", "form"}
+FETCHED = ("src", "srcset", "poster")
+RUNNING = re.compile(r"(?i)[(<:]\s*<?\s*(?:java|vb)script:")  # an address in a link, a definition or on its own
 PICTURES = re.compile(
     r"!\[[^\]]*\]\(<?([^)\s>]+)|^\s*(?:```+|:::+)\s*\{(?:image|figure)\}\s*(\S+)|<img\b[^>]*\bsrc=[\"']?([^\"'\s>]+)",
     re.M,
@@ -47,17 +56,43 @@ def of_html(text: str, programs: bool) -> Iterator[str]:
     """What is wrong with the HTML in a piece of Markdown; `programs`: it is a block that may hold one."""
     for directive in () if programs else DIRECTIVE.findall(text):
         yield f"the directive {{{directive}}} shows what no check reads; write it in Markdown"
-    for name, attributes in TAG.findall(LISTED.sub("", text)):
-        given = {found[0].lower(): found[1].strip("\"'") for found in ATTRIBUTE.findall(attributes)}
-        acting = [key for key in given if key == "style" or key.startswith("on")]
-        if name.lower() in REFUSED:
+    rest = LISTED.sub("", text)
+    if RUNNING.search(html.unescape(rest)):
+        yield "an address runs a program; put it into a file of the book"
+    for name, given in tags_in(rest):
+        acting = [key for key in given if key == "style" or (key.startswith("on") and key.isalpha() and given[key])]
+        elsewhere = [key for key in FETCHED if any(urlsplit(given.get(key, "").replace("\\", "/"))[:2])]
+        if name in REFUSED:
             yield f"<{name}> may not stand in Markdown; show it from a cell, or put the style into the book's CSS"
         elif acting:
             yield f"<{name}> may not have {', '.join(acting)}; put it into the book's CSS, or into a program of its own"
-        elif name.lower() == "script" and not given.get("src") and not programs:
+        elif elsewhere:
+            yield f"<{name}> may not have {', '.join(elsewhere)} on another host; ship it in a file of the book"
+        elif name == "script" and not given.get("src") and not programs:
             yield "<script> without src may not stand in Markdown; put the program into a file of the book"
         elif any(urlsplit(value).scheme == "javascript" for value in given.values()):
             yield f"<{name}> runs a program from an address; put it into a file of the book"
+
+
+class _First(HTMLParser):
+    """Reads the first tag of a text, as a browser does; after `feed` it is `tag`, its name and its attributes."""
+
+    tag: tuple[str, dict[str, str]] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tag = self.tag or (tag, {name: value or "" for name, value in reversed(attrs)})  # the first of two counts
+
+
+def tags_in(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The tags that a text may hold, each with its attributes: one from every `<` before a letter, whatever is around.
+
+    What Markdown takes for text, as half a tag with a quotation mark, cannot hide the tag behind it.
+    """
+    for start in re.finditer(r"<(?=[a-zA-Z])", text):
+        parser = _First()
+        parser.feed(text[start.start() :] + "\">'>")  # ends a tag that is left open
+        if parser.tag:
+            yield parser.tag
 
 
 def of_pictures(book: Book, path: Path, text: str) -> Iterator[str]:
