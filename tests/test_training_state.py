@@ -72,6 +72,40 @@ def test_a_second_process_is_refused(folder):
         assert folder.load()[0] == 2
 
 
+@pytest.mark.skipif(durable.fcntl is None, reason="without locks nobody is kept out")
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_held_beside_a_new_one(tmp_path, monkeypatch):
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    leaving, flock = [first], durable.fcntl.flock
+
+    def late(*given):  # the file is open, and now who has it leaves and removes it
+        if leaving:
+            leaving.pop().__exit__()
+        flock(*given)
+
+    first.__enter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.fcntl, "flock", late)
+        second.__enter__()
+    with pytest.raises(TrainingError, match="another process is training in"), RunFolder(tmp_path / "run"):
+        pass
+    second.__exit__()
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_no_open_file_can_be_removed_the_lock_is_closed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "fcntl", None)
+    held = RunFolder(tmp_path / "run").__enter__()
+    unlink = durable.Path.unlink
+
+    def of_windows(path, **named):
+        assert held._lock.closed
+        unlink(path, **named)
+
+    monkeypatch.setattr(durable.Path, "unlink", of_windows)
+    held.__exit__()
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_an_older_version_began_is_refused_and_not_misread(tmp_path):
     (tmp_path / "run.json").write_text('{"recipe": {}, "model": {}, "digest": ""}')
     (tmp_path / "backup").mkdir()

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody is kept out
+    fcntl = None  # type: ignore[assignment]
+
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of `files`, each under its name, in the place of one that may be there.
@@ -81,6 +86,36 @@ def sync(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def lock(path: Path) -> io.BufferedWriter:
+    """Make the file `path`, and its folder, and keep other processes from it until it is let go of: `unlock`.
+
+    Raises BlockingIOError if another process has it, and OSError if it cannot be made.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not fcntl or os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:  # it is what another process has just removed, as where the two differ
+            pass
+        except OSError:
+            file.close()
+            raise
+        file.close()
+
+
+def unlock(file: io.BufferedWriter, remove: bool) -> None:
+    """Let go of what `lock` returned, and `remove` it if that is said."""
+    if not fcntl:  # Windows removes no file that is open
+        file.close()
+    if remove:
+        Path(file.name).unlink(missing_ok=True)
+    file.close()
 
 
 def npz(arrays: Mapping[str, np.ndarray], save: Callable = np.savez) -> bytes:

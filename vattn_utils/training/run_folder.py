@@ -24,11 +24,6 @@ import numpy as np
 
 from vattn_utils.training import durable
 
-try:
-    import fcntl
-except ImportError:  # Windows, where nobody is kept out
-    fcntl = None  # type: ignore[assignment]
-
 FORMAT = 2
 OURS = re.compile(r"lock|run\.json|\.run\.json\.new|epoch-\d+|\.epoch-\d+\.(new|old)")
 Arrays = dict[str, np.ndarray]
@@ -130,12 +125,8 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         if not self._entered:
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                self._lock = (self.path / "lock").open("ab")
-                if fcntl:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = durable.lock(self.path / "lock")
             except BlockingIOError:
-                self._lock.close()
                 raise TrainingError(f"another process is training in {self.path}; wait for it, or end it") from None
             except OSError as error:
                 raise TrainingError(f"no run can be kept in {self.path}: {error}; give another directory") from error
@@ -147,9 +138,7 @@ class RunFolder:
         if self._entered:
             return
         kept = (self.path / "run.json").exists()
-        if not kept:
-            (self.path / "lock").unlink(missing_ok=True)
-        self._lock.close()
+        durable.unlock(self._lock, remove=not kept)
         if not kept:
             with contextlib.suppress(OSError):  # something else is in it
                 self.path.rmdir()
