@@ -147,8 +147,9 @@ def command(record: records.Record) -> str:
         if value != usual.get(name):
             words += ["--" + name.replace("_", "-"), ",".join(value) if name == "augmentation" else str(value)]
     # An older record may lack newer arguments: a model made of it has them all.
-    config = models.constructor(kind, variant)[0](**record.config).get_config()
-    untouched = models.build(kind, variant, **{name: config[name] for name in OF_THE_DATA}).get_config()
+    model_class, arguments = models.constructor(kind, variant)
+    config = model_class(**record.config).get_config()
+    untouched = model_class(**{**arguments, **{name: config[name] for name in OF_THE_DATA}}).get_config()
     for name, value in config.items():
         if value != untouched[name]:
             words += ["--set", f"{name}={value}"]
