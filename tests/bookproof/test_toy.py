@@ -107,6 +107,11 @@ def test_it_is_the_wheel_that_is_tested_and_a_chapter_needs_none_of_the_extra(py
     assert printed.endswith("[]\n")
 
 
+def test_the_wheel_holds_the_licence_of_the_whole(python):
+    (licence,) = python.parents[1].glob("lib/*/site-packages/bookproof-*.dist-info/licenses/LICENSE")
+    assert licence.read_text(encoding="utf-8") == (PACKAGE.parent / "LICENSE").read_text(encoding="utf-8")
+
+
 def test_a_book_that_is_right_passes(toy, python, proof):
     assert proof("stale") == ""
     kinds = ("hygiene", "prose", "markup", "links", "manifest")
