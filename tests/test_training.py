@@ -53,13 +53,15 @@ def same_history(one, other):
 )
 def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(tiny, tmp_path, changes):
     recipe = dataclasses.replace(SHORT, **changes)
-    whole = model_of(tiny)
+    whole = model_of(tiny, depth=1)
     expected = training.fit(whole, tiny, recipe, verbose=False)
 
     for place in ((0, 1), (1, 2), (2, 4)):
         with pytest.raises(Killed):
-            training.fit(model_of(tiny), tiny, recipe, tmp_path / "run", callbacks=[KillAt(*place)], verbose=False)
-    resumed = model_of(tiny)
+            training.fit(
+                model_of(tiny, depth=1), tiny, recipe, tmp_path / "run", callbacks=[KillAt(*place)], verbose=False
+            )
+    resumed = model_of(tiny, depth=1)
     resumed.set_weights([np.zeros_like(w) for w in resumed.get_weights()])  # everything must come from the folder
     run = training.fit(resumed, tiny, recipe, tmp_path / "run", verbose=False)
 
