@@ -148,3 +148,9 @@ def test_captions_are_numbered_in_the_order_of_the_page(tmp_path):
         "Figure 1. See it rise.", "Figure 2. See it rise.", "Remember. See it rise."
     ]  # fmt: skip
     assert [strong["ids"] for strong in document.findall(nodes.strong)] == [["figure-1"], ["figure-2"], []]
+
+
+def test_a_pictures_size_stands_in_attributes_so_that_its_room_is_kept():
+    context = {"body": '<p style="width: 1px; height: 2px;"></p><img alt="a" style="width: 91px; height: 33px;" />'}
+    figures.size_by_attributes(None, "page", "page.html", context, None)
+    assert context["body"] == '<p style="width: 1px; height: 2px;"></p><img alt="a" width="91" height="33" />'

@@ -131,7 +131,9 @@ def overhang(visit: Visit) -> list[str]:
 def dead_links(visit: Visit, folder: Path) -> list[str]:
     """Links that lead to no file of the site, which is served from `folder`, or to no element of one of its pages."""
     here = urlsplit(visit.page.url)
-    links = visit.page.eval_on_selector_all("[href]", "all => all.map(it => [it.getAttribute('href'), it.href])")
+    # In a drawing `href` is an object, and no link.
+    written_and_read = "all => all.filter(it => it.href.at).map(it => [it.getAttribute('href'), it.href])"
+    links = visit.page.eval_on_selector_all("[href]", written_and_read)
     found = []
     for written, address in sorted(set(map(tuple, links))):
         to = urlsplit(address)

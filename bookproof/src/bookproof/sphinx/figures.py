@@ -5,6 +5,7 @@
 its bytes, which is how a picture on the page finds its output again.
 """
 
+import re
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from docutils import nodes
 from bookproof import picture
 
 CAPTION = "Figure."  # how `bookproof.figure` begins a caption
+SIZED = re.compile(r'(<img\b[^>]*?) style="width: (\d+)px; height: (\d+)px;"')
 
 
 def alt_texts(notebook: Any) -> dict[str, str]:
@@ -70,6 +72,13 @@ def number_captions(doctree: Any) -> None:
         strong.parent["classes"] = [*strong.parent["classes"], "figure-caption"]
 
 
+def size_by_attributes(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Say a picture's size by attributes and not by a style: its room is kept, in proportion, until it is loaded."""
+    if "body" in context:
+        context["body"] = SIZED.sub(r'\1 width="\2" height="\3"', context["body"])
+
+
 def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-read", finish_figures)
+    app.connect("html-page-context", size_by_attributes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
