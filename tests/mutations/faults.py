@@ -597,7 +597,7 @@ MUTATIONS = (
     Mutation(
         "number-typed-into-braces",
         "bookproof/src/bookproof/checks/spoken.py",
-        'return (number + " %" if percent else number) or GAP',
+        "return _formatted(node.value, spec, constants)",
         "return GAP",
         "A number that is typed into an f-string counts as computed.",
         ("tests/bookproof/test_prose.py::test_what_a_cell_says_is_prose_unless_it_is_computed",),
