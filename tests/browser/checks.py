@@ -11,10 +11,15 @@ from .visits import HOST, Visit
 
 GRAVE = {"serious", "critical"}
 
-IMAGES = """() => [...document.images].map(image => ({
-  source: image.getAttribute("src") ?? "", alt: image.getAttribute("alt") ?? "",
-  loaded: image.complete && image.naturalWidth > 0,
-}))"""
+# A picture that a program of the page has just put there may still be on its way: it is waited for.
+IMAGES = """async () => {
+  const images = [...document.images];
+  await Promise.all(images.map(image => image.decode().catch(() => {})));
+  return images.map(image => ({
+    source: image.getAttribute("src") ?? "", alt: image.getAttribute("alt") ?? "",
+    loaded: image.complete && image.naturalWidth > 0,
+  }));
+}"""
 
 # Equations that MathJax left alone, those it could not read, and text that looks like one and never reached it.
 MATHS = r"""() => {
