@@ -42,3 +42,20 @@ def tiny():
     (x_train, y_train), (x_test, y_test) = split(96), split(40)
     names = ("night", "dusk", "day", "noon")
     return Dataset("tiny", x_train, y_train, x_test, y_test, class_names=names, digest="tiny")
+
+
+@pytest.fixture
+def arrays(monkeypatch, tmp_path):
+    """A miniature that passes for CIFAR-10; no `VATTN_DATA`, an empty cache and no mirrors."""
+    from faulty_server import miniature
+
+    from vattn_utils.data import cifar
+    from vattn_utils.data.dataset import split_digest
+
+    arrays = miniature(10)
+    digests = {split: split_digest(arrays[f"x_{split}"], arrays[f"y_{split}"])[1] for split in ("train", "test")}
+    monkeypatch.setitem(cifar.DIGESTS, "cifar10", digests)
+    monkeypatch.setitem(cifar.SOURCES, "cifar10", ())
+    monkeypatch.delenv("VATTN_DATA", raising=False)
+    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
+    return arrays

@@ -11,18 +11,6 @@ from vattn_utils.data import cifar
 from vattn_utils.data.dataset import KEYS, split_digest
 
 
-@pytest.fixture
-def arrays(monkeypatch, tmp_path):
-    """A miniature that passes for CIFAR-10; no `VATTN_DATA`, an empty cache and no mirrors."""
-    arrays = miniature(10)
-    digests = {split: split_digest(arrays[f"x_{split}"], arrays[f"y_{split}"])[1] for split in ("train", "test")}
-    monkeypatch.setitem(cifar.DIGESTS, "cifar10", digests)
-    monkeypatch.setitem(cifar.SOURCES, "cifar10", ())
-    monkeypatch.delenv("VATTN_DATA", raising=False)
-    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
-    return arrays
-
-
 def save(folder, arrays):
     folder.mkdir(exist_ok=True)
     np.savez(folder / "cifar10.npz", **arrays)

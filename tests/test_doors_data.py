@@ -11,25 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_server import FaultyServer, archive, binary_archive, miniature
+from faulty_server import FaultyServer, archive, binary_archive
 from PIL import Image
 
 from vattn_utils import data
 from vattn_utils.data import archives, cifar, files, pictures, shapes
-from vattn_utils.data.dataset import KEYS, split_digest
+from vattn_utils.data.dataset import KEYS
 from vattn_utils.data.fetch import FetchError, fetch
-
-
-@pytest.fixture
-def arrays(monkeypatch, tmp_path):
-    """A miniature that passes for CIFAR-10; no `VATTN_DATA`, an empty cache and no mirrors."""
-    arrays = miniature(10)
-    digests = {split: split_digest(arrays[f"x_{split}"], arrays[f"y_{split}"])[1] for split in ("train", "test")}
-    monkeypatch.setitem(cifar.DIGESTS, "cifar10", digests)
-    monkeypatch.setitem(cifar.SOURCES, "cifar10", ())
-    monkeypatch.delenv("VATTN_DATA", raising=False)
-    monkeypatch.setenv("VATTN_CACHE", str(tmp_path / "cache"))
-    return arrays
 
 
 @pytest.fixture

@@ -84,6 +84,14 @@ class Look:
     def patch(self, row, column, model="vit"):
         return self.card(model).get_by_role("gridcell").nth(8 * (row - 1) + column - 1)
 
+    def stroke(self, begin, end):
+        """Draw over the first picture from one place to another, in pixels from its corner."""
+        box = self.card().locator(".look-cells").bounding_box()
+        self.page.mouse.move(box["x"] + begin[0], box["y"] + begin[1])
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + end[0], box["y"] + end[1], steps=10)
+        self.page.mouse.up()
+
     def asking(self, model="vit"):
         """The patch that asks, as the page calls it, or None."""
         found = self.card(model).locator(".look-from")
@@ -236,11 +244,7 @@ def test_address_says_what_is_shown(look):
 def test_erasing_moves_the_bars_and_taking_back_restores_them(look):
     before = {model: look.answers(model) for model in ("vit", "eanet", "patch_convnet")}
     look.tool("Erase")
-    box = look.card().locator(".look-cells").bounding_box()
-    look.page.mouse.move(box["x"] + 60, box["y"] + 60)
-    look.page.mouse.down()
-    look.page.mouse.move(box["x"] + 160, box["y"] + 140, steps=8)
-    look.page.mouse.up()
+    look.stroke((60, 60), (160, 140))
     look.settle()
     for model, said in before.items():
         assert look.answers(model) != said
@@ -428,11 +432,7 @@ def test_a_listener_is_told_once_after_a_stroke(look):
       new MutationObserver(() => { window.told++; }).observe(status, {childList: true});
     }""")
     look.tool("Erase")
-    box = look.card().locator(".look-cells").bounding_box()
-    look.page.mouse.move(box["x"] + 20, box["y"] + 20)
-    look.page.mouse.down()
-    look.page.mouse.move(box["x"] + 200, box["y"] + 200, steps=12)
-    look.page.mouse.up()
+    look.stroke((20, 20), (200, 200))
     look.page.wait_for_function("() => window.told > 0")
     look.settle()
     said = look.page.get_by_role("status").inner_text()
