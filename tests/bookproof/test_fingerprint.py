@@ -5,6 +5,7 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import ListedColormap
 
 from bookproof import fingerprint
 from bookproof.outputs import Tolerance, compare_values
@@ -111,6 +112,19 @@ def test_scale_labels_legend_points_and_texts_are_part_of_it(change):
     other = draw()
     change(other)
     assert differences(draw(), other)
+
+
+def own_colours(*colours, name):
+    figure = draw()
+    figure.axes[0].images[0].set_cmap(ListedColormap(colours, name))
+    return figure
+
+
+def test_a_colour_map_of_ones_own_is_its_colours_whatever_it_is_called():
+    one = own_colours("red", "blue", "green", name="from_list")
+    assert differences(one, own_colours("red", "blue", "green", name="unnamed")) == []
+    assert differences(one, own_colours("red", "green", "blue", name="from_list"))
+    assert differences(draw(), own_colours("red", "blue", name="magma"))  # a name that is another's
 
 
 def test_what_is_not_finite_is_json_and_its_place_counts():

@@ -8,8 +8,10 @@ compares. Numbers that stand in one list are of one scale: their differences are
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import FixedLocator
@@ -26,7 +28,7 @@ def of_figure(figure: Figure) -> Fingerprint:
     """Return the fingerprint of a Matplotlib figure: a dict that JSON can write, equal for equal drawings.
 
     It holds the images, lines, patches and collections of all axes, their limits and scales, and all texts. It does
-    not hold fonts, colours, line widths, marker sizes or the size of the figure.
+    not hold fonts, colours (but for an image's colour map), line widths, marker sizes or the size of the figure.
     """
     texts = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
     return {"texts": [text for text in texts if text], "axes": [_axes(axes) for axes in figure.axes]}
@@ -109,10 +111,18 @@ def _image(image: Any) -> Fingerprint:
     array = image.get_array()
     found = {"array": of_array(array), "extent": _rounded(image.get_extent())}
     if array.ndim == 2:  # colours of its own: no colour map
-        found |= {"colour_map": image.get_cmap().name, "colour_limits": _rounded(image.get_clim())}
+        found |= {"colour_map": _colour_map(image.get_cmap()), "colour_limits": _rounded(image.get_clim())}
     if image.get_alpha() is not None:
         found["alpha"] = of_array(image.get_alpha())
     return found
+
+
+def _colour_map(colours: Colormap) -> Any:
+    """The name of one of Matplotlib's own; of any other its colours, as it is called differently from version to
+    version."""
+    if colours.name in matplotlib.colormaps and colours == matplotlib.colormaps[colours.name]:
+        return colours.name
+    return of_array(colours(np.arange(colours.N)))
 
 
 def _patches(patches: Iterable[Any]) -> Fingerprint:

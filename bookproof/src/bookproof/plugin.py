@@ -1,7 +1,11 @@
 """`pytest --nbval`: every chapter executed, every output compared with the committed one.
 
 nbval collects the cells, nbclient starts the kernel and runs them; how a cell is compared and reported is decided here
-and in `bookproof.verify`. The first cell that fails ends its chapter. pytest loads it by itself (`bookproof.entry`).
+and in `bookproof.verify`. pytest loads it by itself (`bookproof.entry`).
+
+A cell that raises an error takes with it the cells that use what it should have made, and no others. One whose output
+differs takes none: they run, are compared, and say whose names they use if they differ too. Only a kernel that died, or
+hangs, ends its chapter.
 """
 
 import copy
@@ -10,6 +14,7 @@ import re
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from bookproof import contract, failed, kernel
+from bookproof import contract, failed, kernel, names
 from bookproof.book import Book
 from bookproof.config import BookError
 from bookproof.notebooks import Node
@@ -48,13 +53,24 @@ class CellFailure(Exception):
     """A cell that failed, told so that a person can act on it."""
 
 
+class ChapterEnd(CellFailure):
+    """A cell after which no other of its chapter can run."""
+
+
 class ChapterFile(IPyNbFile):
-    """A chapter: it has a kernel of this environment, whichever others are installed, and one fate."""
+    """A chapter: it has a kernel of this environment, whichever others are installed.
+
+    lost: {name: cell}: what cells should have made that failed, or did not run because of one that failed.
+    doubtful: {name: cell}: what cells made whose outputs differ.
+    """
 
     nb: Node
-    failed_cell = ""
 
     def setup(self) -> None:
+        self.ended_by = ""
+        self.lost: dict[str, str] = {}
+        self.doubtful: dict[str, str] = {}
+        self.imported: set[str] = set()
         verified = self.config.stash[VERIFIED]
         notebook = copy.deepcopy(self.nb)
         for cell in notebook.cells:
@@ -89,29 +105,47 @@ class ChapterCell(IPyNbCell):
     cell: Node
 
     def setup(self) -> None:
-        if self.parent.failed_cell:
-            pytest.skip(f"not run, because {self.parent.failed_cell} of this chapter failed")
+        chapter, own = self.parent, self.names
+        chapter.imported |= own.imports
+        if chapter.ended_by:
+            pytest.skip(f"not run, because {chapter.ended_by} of this chapter failed")
+        missing = sorted(own.uses & chapter.lost.keys())
+        if missing:
+            failed_cell = chapter.lost[missing[0]]
+            chapter.lost |= dict.fromkeys(own.makes, failed_cell)
+            pytest.skip(f"not run, because it uses `{missing[0]}`, and {failed_cell} of this chapter failed")
 
     def runtest(self) -> None:
-        verified = self.config.stash[VERIFIED]
+        verified, chapter, own = self.config.stash[VERIFIED], self.parent, self.names
+        me = f"cell {self.position}"
         try:
             outputs = self.executed().outputs
-            found = complaint(verified.book, self.cell, outputs, verified.profile, self.path.stem, self.position)
-            if found:
-                raise CellFailure(found)
-        except CellFailure:
-            self.parent.failed_cell = f"cell {self.position}"
+        except ChapterEnd:
+            chapter.ended_by = me
             raise
+        except CellFailure:
+            chapter.lost |= dict.fromkeys(own.makes | (own.changes - chapter.imported), me)
+            raise
+        for made in own.makes:
+            chapter.lost.pop(made, None)
+            chapter.doubtful.pop(made, None)
+        found = complaint(verified.book, self.cell, outputs, verified.profile, self.path.stem, self.position)
+        if found:
+            doubted = [f"`{name}` of {chapter.doubtful[name]}" for name in sorted(own.uses & chapter.doubtful.keys())]
+            chapter.doubtful |= dict.fromkeys(own.makes, me)
+            more = "; see to that first, as this cell uses "
+            raise CellFailure(f"{found.splitlines()[0]}{more}{' and '.join(doubted)}" if doubted else found)
 
     def executed(self) -> Node:
-        """The cell with what it shows now. Raises CellFailure for an error, a dead kernel or too long a time."""
+        """The cell with what it shows now. Raises CellFailure for an error, ChapterEnd for a dead kernel or too long a
+        time."""
         client, index = self.parent.client, self.position - 1
         try:
             return client.execute_cell(client.nb.cells[index], index)
         except CellTimeoutError:
-            raise CellFailure(f"the cell did not end within {CELL_SECONDS} s") from None
+            raise ChapterEnd(f"the cell did not end within {CELL_SECONDS} s") from None
         except DeadKernelError:
-            raise CellFailure("the kernel died; is the memory used up?") from None
+            raise ChapterEnd("the kernel died; is the memory used up?") from None
         except CellExecutionError as error:
             traceback = error.traceback.strip() or f"{error.ename}: {error.evalue}"
             raise CellFailure(f"the cell raised an error\n{ANSI.sub('', traceback)}") from None
@@ -123,6 +157,10 @@ class ChapterCell(IPyNbCell):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.place
+
+    @cached_property
+    def names(self) -> names.Names:
+        return names.of_cell(self.cell.source)
 
     @property
     def position(self) -> int:
