@@ -12,7 +12,7 @@ from bookproof.notebooks import PARAMETERS, code_cells, tags
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "book").glob("*.ipynb"))
 
 SHOWS = {"say", "figure", "show", "interactive", "open_chapter"}
-FOLDED = "hide-input"
+FOLDED = {"hide-input", "hide-cell"}
 
 
 def only_formats(source: str) -> bool:
@@ -26,7 +26,7 @@ def only_formats(source: str) -> bool:
 def test_no_open_code_only_formats(path):
     cells = code_cells(nbformat.read(path, as_version=4))
     unread = [cell.id for _, cell in cells if PARAMETERS in tags(cell) or only_formats(cell.source)]
-    assert [name for name in unread if FOLDED not in tags(next(c for _, c in cells if c.id == name))] == []
+    assert [name for name in unread if not FOLDED & set(tags(next(c for _, c in cells if c.id == name)))] == []
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,11 @@ def test_no_open_code_only_formats(path):
 )
 def test_what_formats_is_told_from_what_computes(source, formats):
     assert only_formats(source) is formats
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_solutions_and_checks_of_exercises_are_folded(path):
+    cells = code_cells(nbformat.read(path, as_version=4))
+    folded = {"solution": "hide-cell", "check": "hide-input"}
+    due = [(cell.id, folded[tag]) for _, cell in cells for tag in set(tags(cell)) & set(folded)]
+    assert [name for name, how in due if how not in tags(next(c for _, c in cells if c.id == name))] == []

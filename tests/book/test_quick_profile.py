@@ -3,9 +3,11 @@
 import hashlib
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from bookproof.book import Book, ChapterError
+from bookproof.checks import exercises
 from bookproof.execute import execute_chapter
 from bookproof.kernel import Limits
 
@@ -32,6 +34,7 @@ def test_chapter_runs_in_the_quick_profile_within_its_limits(chapter, monkeypatc
     assert 0 < execution.peak_bytes <= QUICK.bytes
     assert execution.seconds <= QUICK.seconds
     assert committed() == before
+    assert list(exercises.unsolved(nbformat.read(executed, as_version=4))) == []
 
 
 def committed():

@@ -9,7 +9,7 @@ import nbformat
 
 from bookproof import address, contract, freshness, manifest, refresh, seal, verify
 from bookproof.book import CONFIG, Book
-from bookproof.checks import hygiene, links, markup, pages, prose
+from bookproof.checks import exercises, hygiene, links, markup, pages, prose
 from bookproof.config import BookError, ConfigError
 from bookproof.execute import execute_chapter
 from bookproof.kernel import python_path
@@ -123,6 +123,21 @@ def addressed(book: Book, options: argparse.Namespace) -> int:
     return 0
 
 
+def stubs(book: Book, options: argparse.Namespace) -> int:
+    """derive what a learner completes from the solution, in every exercise"""
+    for name in chosen(book, options):
+        path = book.chapter(name)
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            changed = exercises.write(notebook)
+        except ValueError as error:
+            raise BookError(f"{path.name}, {error}") from None
+        if changed:
+            refresh.write(notebook, path)
+        print(f"{name}: {changed} of its exercises changed")
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
     "which": which,
     "execute": execute,
@@ -135,6 +150,7 @@ COMMANDS: dict[str, Command] = {
     "manifest": sealed,
     "lay-out": lay_out,
     "address": addressed,
+    "stubs": stubs,
 }
 
 
@@ -150,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         if name in ("execute", "lay-out"):
             sub.add_argument("--profile", required=name == "lay-out", help="by default the published one")
-        if name in ("execute", "refresh"):
+        if name in ("execute", "refresh", "stubs"):
             sub.add_argument("--chapter", default="", help="a chapter's file name without suffix; all without it")
         if name == "execute":
             sub.add_argument("--set", nargs="*", default=[], metavar="name=value", help="other parameters")

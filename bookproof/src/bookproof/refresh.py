@@ -64,15 +64,22 @@ def put_back(book: Book, name: str, executed: Node) -> None:
     noted = {key: found[key] for key in found if key not in ("parameters", "peak_bytes")}
     notebook.metadata["executed"] = nbformat.from_dict({**noted, "seconds": round(found["seconds"])})
     notebook.metadata[seal.KEY] = seal.of(notebook)
-    text = nbformat.writes(notebook).rstrip("\n") + "\n"
-    if text == source.read_text(encoding="utf-8"):
+    if not write(notebook, source):
         say(f"{name}: the committed outputs are the same already")
         return
-    partial = source.with_name(f".{source.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(source)
     keep_pictures(notebook, source.parent / "_static")
     say(f"{name}: refreshed {book.relative(source)}")
+
+
+def write(notebook: Node, path: Path) -> bool:
+    """Put a notebook in the place of the one at `path`, whole or not at all. False if that is the same already."""
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    if text == path.read_text(encoding="utf-8"):
+        return False
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return True
 
 
 def check_publishable(book: Book, name: str, executed: Node) -> None:

@@ -13,7 +13,7 @@ import nbformat
 
 from bookproof import address, contract, seal
 from bookproof.book import Book
-from bookproof.checks import prose
+from bookproof.checks import exercises, prose
 from bookproof.notebooks import CANNOT_REPEAT, IGNORE, KERNEL, Node, code_cells, images, outputs, tags
 from bookproof.outputs import FINGERPRINT_SUFFIX, tolerance_of
 from bookproof.refresh import CELL_METADATA, IMAGE_METADATA
@@ -141,6 +141,10 @@ def what_is_not_compared_says_why_and_is_no_result(book: Book, notebook: Node) -
             yield f"cell {number}: {kind} is not compared: {line!r}; take the tag `{IGNORE}` away"
 
 
+def exercises_follow_from_their_solutions(book: Book, notebook: Node) -> Iterator[str]:
+    yield from exercises.problems(notebook)
+
+
 CHECKS: tuple[Callable[[Book, Node], Iterator[str]], ...] = (
     parameters_are_declared_first,
     kernel_is_python3,
@@ -154,6 +158,7 @@ CHECKS: tuple[Callable[[Book, Node], Iterator[str]], ...] = (
     installs_from_the_books_address,
     every_tolerance_has_a_reason,
     what_is_not_compared_says_why_and_is_no_result,
+    exercises_follow_from_their_solutions,
 )
 
 
