@@ -225,6 +225,16 @@ def test_rollout_equals_its_definition_written_as_a_loop(stack):
     np.testing.assert_allclose(attention.rollout(stack[1:]), attention.rollout(stack, start=1))
 
 
+def test_what_is_left_of_a_row_is_mixed_with_the_identity_before_it_is_divided(stack):
+    """As Abnar and Zuidema, Chefer et al. and vit-explain do it: a row that lost much keeps more of its own token."""
+    expected = np.eye(7)
+    for layer in stack:
+        kept = attention.discard(layer.weights.max(axis=1), 0.5, prefix_tokens=1)
+        mixed = kept + np.eye(7)
+        expected = mixed / mixed.sum(axis=-1, keepdims=True) @ expected
+    np.testing.assert_allclose(attention.rollout(stack, fusion="max", ratio=0.5), expected)
+
+
 @pytest.mark.parametrize("how", [{}, dict(fusion="max"), dict(fusion="min", ratio=0.9), dict(ratio=0.6, per="row")])
 def test_rows_of_rollout_sum_to_one(stack, how):
     np.testing.assert_allclose(attention.rollout(stack, **how).sum(axis=-1), 1)

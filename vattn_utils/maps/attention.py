@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
+from vattn_utils.maps.pixels import cover, on_image, receptive_field, to_grid, to_image_size
 from vattn_utils.models.attention_map import AttentionMap, batches, maps
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.layers import check_choice
@@ -18,19 +18,23 @@ from vattn_utils.models.layers import check_choice
 __all__ = [
     "AttentionMap",
     "batches",
+    "cover",
     "discard",
     "distances",
     "entropy",
     "fuse",
     "maps",
     "mean_distance",
+    "on_image",
     "position_similarity",
     "read_out",
+    "receptive_field",
     "relevance",
     "rollout",
     "slot_pictures",
     "slot_usage",
     "spread",
+    "to_grid",
     "to_image_size",
     "winning_slot",
 ]
@@ -75,7 +79,7 @@ def discard(weights: np.ndarray, ratio: float, per: str = "image", prefix_tokens
         per: "image" (the lowest of the whole matrix) or "row" (the lowest of each query).
         prefix_tokens: keys in front that always stay: class tokens and registers.
 
-    Rows are not divided by their new sums: `rollout` does that.
+    Rows are not divided by their new sums: `rollout` does that, once it has added the identity.
     """
     check_choice("per", per, ("image", "row"))
     if not 0 <= ratio < 1:
@@ -100,10 +104,12 @@ def rollout(
     """Attention followed through the layers: how much of each token's value comes from each first token.
 
     Each layer's matrix is mixed with the identity, which stands for the residual connection, its rows are divided by
-    their sums, and the matrices are multiplied (Abnar and Zuidema 2020, section 3). It sees attention only, neither
-    values nor MLPs, and knows no class, unless it is given gradients: then a layer's matrix is the mean over its
-    heads of (gradient * attention)+. That is ours, after Chefer et al. 2021a (equation 13), who multiply the gradient
-    by a relevance instead of the attention and do not divide rows.
+    their sums, and the matrices are multiplied (Abnar and Zuidema 2020, section 3). The order matters where a row does
+    not sum to 1 any more: after discarding, and for the maximum or minimum of the heads. It sees attention only,
+    neither values nor MLPs, and knows no class, unless it is given gradients: then a layer's matrix is the mean over
+    its heads of (gradient * attention)+, its rows divided by their sums before anything else, as gradients have
+    another scale than the identity. That is ours, after Chefer et al. 2021a (equation 13), who multiply the gradient by
+    a relevance instead of the attention and do not divide rows.
 
     Args:
         layers: what `maps` returns; the "self" layers among them are used.
@@ -122,12 +128,11 @@ def rollout(
         if gradient is None:
             matrix = fuse(layer.weights, fusion)
         else:
-            matrix = np.maximum(gradient * layer.weights, 0).mean(axis=1)
+            matrix = _divided(np.maximum(gradient * layer.weights, 0).mean(axis=1))
         matrix = discard(matrix, ratio, per, layer.prefix_tokens)
-        total = matrix.sum(axis=-1, keepdims=True)
-        # Where nothing is left of a row, its token keeps itself.
-        matrix = np.where(total > 0, matrix / np.where(total > 0, total, 1), identity)
         matrix = residual * identity + (1 - residual) * matrix
+        # Where nothing is left of a row, its token keeps itself.
+        matrix = np.where(matrix.any(axis=-1, keepdims=True), _divided(matrix), identity)
         joint = matrix @ joint
     return joint
 
@@ -144,6 +149,12 @@ def relevance(layers: Sequence[AttentionMap], gradients: Sequence[np.ndarray]) -
         matrix = np.maximum(gradient * layer.weights, 0).mean(axis=1)
         joint = joint + matrix @ joint
     return joint
+
+
+def _divided(matrix):
+    """Each row divided by its sum; what has no sum stays."""
+    total = matrix.sum(axis=-1, keepdims=True)
+    return matrix / np.where(total > 0, total, 1)
 
 
 def _identity(found):
@@ -238,51 +249,3 @@ def position_similarity(model: Classifier) -> np.ndarray:
     vectors = ops.convert_to_numpy(embedding)[-prod(model.grid) :]  # class tokens stand in front
     vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors @ vectors.T).reshape(-1, *model.grid)
-
-
-def to_image_size(values: ArrayLike, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
-    """Enlarge maps on a token grid to the pixels that the tokens cover.
-
-    Args:
-        values: `(..., rows, columns)`.
-        size: (height, width) in pixels. Token (r, c) covers the r-th of `rows` equal bands, and so for columns.
-        method: "nearest" (each pixel takes its token's value) or "bilinear" (between the tokens' centres; the
-            outermost half tokens keep their value).
-
-    Returns `(..., height, width)`, float for "bilinear".
-    """
-    check_choice("method", method, ("nearest", "bilinear"))
-    enlarged = np.asarray(values)
-    for axis, length in ((-2, size[0]), (-1, size[1])):
-        tokens = enlarged.shape[axis]
-        # The centre of each pixel, in units of tokens, counted from the first token's centre.
-        place = (np.arange(length) + 0.5) * tokens / length - 0.5
-        if method == "nearest":
-            enlarged = np.take(enlarged, np.rint(np.clip(place, 0, tokens - 1)).astype(int), axis)
-            continue
-        low = np.clip(np.floor(place).astype(int), 0, tokens - 1)
-        high = np.clip(low + 1, 0, tokens - 1)
-        share = np.clip(place - low, 0, 1)
-        share = share[:, None] if axis == -2 else share
-        enlarged = np.take(enlarged, low, axis) * (1 - share) + np.take(enlarged, high, axis) * share
-    return enlarged
-
-
-def to_grid(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Pixel values summed over what each token covers, `(B, rows, columns)`.
-
-    Args:
-        values: `(B, H, W)` or `(B, H, W, C)`; channels are summed too.
-        grid: (rows, columns) of the tokens. A pixel on the border between two of them is shared between them.
-    """
-    values = values.sum(axis=-1) if values.ndim == 4 else values
-    down, across = (cover(tokens, length) for tokens, length in zip(grid, values.shape[1:], strict=True))
-    return down @ values @ across.T
-
-
-def cover(tokens, length):
-    """How much of each pixel lies in each of as many equal bands as there are tokens, `(tokens, length)`."""
-    edges = np.linspace(0, length, tokens + 1)
-    pixels = np.arange(length)
-    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.maximum(inside, 0).astype("float32")
