@@ -1,9 +1,9 @@
 """A Sphinx extension: a built page asks for what it uses, and no more.
 
-The theme ships style rules for everything that anybody might build with it, icons as fonts and the same icons once more
-as a script of 1.5 MB, and has every page load the index of the search; Jupyter Book loads MathJax on every page. Here
-mathematics is loaded where there is some, the index where one searches, rules and icons that no page of this book can
-use are dropped from the built files, and the script of icons is not loaded.
+The theme ships style rules for everything that anybody might build with it, icons as fonts, and the same icons once
+more as a script of 1.5 MB; Jupyter Book loads MathJax on every page. Here mathematics is loaded where there is some,
+rules and icons that no page of this book can use are dropped from the built files, and the script of icons is not
+loaded.
 Nothing is added, and what a script may put on a page later counts as used.
 """
 
@@ -19,7 +19,6 @@ from fontTools.ttLib import TTFont
 ICONS_SCRIPT = re.compile(
     r"\s*<!-- So that users can add custom icons -->\s*<script[^>]*fontawesome\.js[^>]*></script>"
 )
-SEARCH_SCRIPTS = re.compile(r"\s*<script src=\"[^\"]*(?:searchtools|language_data|searchindex)\.js\"></script>")
 TEXT = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''  # in which braces and slashes are letters
 COMMENT = re.compile(rf"(?P<text>{TEXT})|/\*.*?\*/", re.DOTALL)
 BRACE = re.compile(rf"{TEXT}|[{{}}]")
@@ -40,7 +39,7 @@ def only_with_mathematics(app: Any, page: str, template: str, context: dict[str,
 
 
 def drop_what_no_page_uses(app: Any, exception: Exception | None) -> None:
-    """Drop the script of icons, the search's from other pages, and rules and icons that no page and no script names."""
+    """Drop the script of icons, and rules and icons that no page and no script names."""
     if exception or app.builder.format != "html":
         return
     built = Path(app.outdir)
@@ -48,7 +47,6 @@ def drop_what_no_page_uses(app: Any, exception: Exception | None) -> None:
     words = set()
     for path in pages:
         page = ICONS_SCRIPT.sub("", path.read_text(encoding="utf-8"))
-        page = page if path.name == "search.html" else SEARCH_SCRIPTS.sub("", page)
         path.write_text(page, encoding="utf-8")
         words |= set(re.findall(r"[\w-]+", page))
     for path in built.rglob("*.js"):
