@@ -1,5 +1,6 @@
 """A chapter opens in a profile, seeded, and its kernel says nothing of the machine."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from vattn_utils.show import chapter
+from vattn_utils.training import records
+from vattn_utils.training.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +41,74 @@ def test_what_a_chapter_asks_for_twice_is_made_once(monkeypatch):
     assert len(trained) == 2
 
 
+@pytest.fixture
+def small(monkeypatch, tiny):
+    """A function: opens a chapter in the quick profile, and trains a very small model in it."""
+    monkeypatch.delenv("VATTN_PROFILE", raising=False)
+    monkeypatch.setattr(chapter, "QUICK_IMAGES", 100)
+
+    def run(directory, epochs=1):
+        opened = chapter.open_chapter("vit", "quick", epochs=epochs, directory=str(directory))
+        return opened.run("vit", tiny, image_size=8, depth=1, dim=8, heads=2, mlp_dim=8)
+
+    return run
+
+
+def test_a_run_that_was_cut_off_goes_on_in_its_directory(small, tmp_path, monkeypatch, capsys):
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as runtime:
+        runtime.setattr(chapter.train, "evaluate_as_stored", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            small(tmp_path)
+    assert "epoch 1" in capsys.readouterr().out
+    record = small(tmp_path)
+    assert "epoch 1" not in capsys.readouterr().out  # nothing was trained again
+    assert record.epochs == 1
+    assert record.path == tmp_path / "records" / "vit-tiny-book"
+    assert small(tmp_path).history == record.history  # and so it is when the cell runs in another kernel
+    with pytest.raises(TrainingError, match=r"holds another run .* give another directory"):
+        small(tmp_path, epochs=2)
+
+
+def test_what_is_trained_nowhere_is_trained_as_long_as_is_asked_and_as_the_profile_has_it(small, monkeypatch):
+    trained = []
+    monkeypatch.setattr(chapter.train, "train", lambda *given, **named: trained.append((given[3].epochs, named)))
+    small("", epochs=3)
+    small("", epochs=0)
+    assert [epochs for epochs, _ in trained] == [3, 2]
+    assert all(named["replace"] and "directory" not in named for _, named in trained)
+
+
+@pytest.mark.parametrize("asked", [{"epochs": 3}, {"directory": "drive"}])
+def test_the_published_profile_trains_nothing_and_says_so(asked, monkeypatch):
+    monkeypatch.delenv("VATTN_PROFILE", raising=False)
+    with pytest.raises(ValueError, match="but the published profile trains nothing; use quick or full"):
+        chapter.open_chapter("vit", "published", **asked)
+
+
+def test_a_run_of_ones_own_stands_beside_the_recorded_one(monkeypatch):
+    monkeypatch.delenv("VATTN_PROFILE", raising=False)
+    recorded = records.load("vit-cifar100-book")
+    published = chapter.open_chapter("vit", "published").beside(recorded)
+    assert f"| recorded | cifar100 | {recorded.epochs} | {100 * recorded.metrics['top1']:.2f} % |" in published
+    mine = dataclasses.replace(recorded, name="vit-shapes100-book", dataset="shapes100", metrics={"top1": 0.25})
+    lines = chapter.open_chapter("vit", "quick").beside(mine).splitlines()
+    assert lines[2].startswith(f"| trained here | shapes100 | {recorded.epochs} | 25.00 % |")
+    assert lines[3] == published.splitlines()[2]
+
+
+def test_a_chapter_says_how_long_it_takes_in_each_profile_and_on_what(monkeypatch):
+    rows = [("vit", "published", 80), ("vit", "quick", 20), ("cost", "quick", 600)]
+    rows = [dict(chapter=name, profile=profile, seconds=s, device="abacus") for name, profile, s in rows]
+    monkeypatch.setattr(chapter.records, "measured", lambda name: rows)
+    assert (
+        chapter.told_minutes("vit") == "It takes about so many minutes: published 1 (on abacus), quick 1 (on abacus)."
+    )
+    assert chapter.told_minutes("new") == ""
+
+
 def test_an_unknown_profile_names_the_choices(monkeypatch):
     monkeypatch.delenv("VATTN_PROFILE", raising=False)
     with pytest.raises(ValueError, match=r"'fast'.*parameters cell.*published, quick, full"):
@@ -60,6 +131,9 @@ def test_a_kernel_that_trains_writes_nothing_to_stderr(tmp_path, monkeypatch):
     source = """
 from vattn_utils.show.chapter import open_chapter
 chapter = open_chapter("sample", "quick")
+import sys
+sys.modules["ipywidgets"] = None  # without them tqdm warns, whichever library imports it
+from tqdm.auto import tqdm
 import keras, numpy
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")

@@ -23,7 +23,11 @@ GIB = 2**30
 def book(book):
     """A book of one small chapter, `mini`, which needs a kernel but no packages."""
     notebook = new_notebook(
-        metadata={"kernelspec": {"name": "python3", "display_name": "mine", "language": "python"}, "x": 1},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "mine", "language": "python"},
+            "x": 1,
+            "accelerator": "GPU",
+        },
         cells=[
             new_markdown_cell("# Mini", metadata={"collapsed": True}),
             new_code_cell('profile: str = "published"\nn: int = 2', metadata={"tags": ["parameters"]}),
@@ -89,6 +93,7 @@ def test_refresh_puts_published_outputs_back_without_stray_metadata(book, monkey
     assert refreshed.cells[3].outputs[0].execution_count == 3
     assert refreshed.metadata["executed"].keys() == {"date", "seconds", "versions", "inputs"}
     assert refreshed.cells[3].metadata == {"verify": VERIFY}
+    assert refreshed.metadata["accelerator"] == "GPU"
     assert os.environ["TOY_PROFILE"] == "quick"
     first = path.read_bytes()
     refresh.refresh(book, "mini")

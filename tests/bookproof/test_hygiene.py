@@ -139,6 +139,17 @@ def test_stray_metadata_of_the_notebook_is_refused(notebook, problems):
     assert "the notebook carries the metadata 'papermill'" in problems(notebook)
 
 
+def test_a_notebook_may_ask_its_host_for_a_gpu_and_for_nothing_else(notebook, problems):
+    notebook.metadata |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
+    assert problems(notebook) == ""
+    notebook.metadata["colab"]["provenance"] = []
+    assert "the metadata colab is {'gpuType': 'T4', 'provenance': []}; where the accelerator is GPU it may" in problems(
+        notebook
+    )
+    notebook.metadata |= {"accelerator": "QPU", "colab": {}}
+    assert "the accelerator 'QPU' is not known; use one of GPU, TPU" in problems(notebook)
+
+
 def test_stray_metadata_of_a_cell_is_refused(notebook, problems):
     notebook.cells[0].metadata["collapsed"] = True
     assert "cell 1 carries the metadata 'collapsed'" in problems(notebook)

@@ -19,6 +19,7 @@ from bookproof.notebooks import INJECTED, KERNEL, PARAMETERS, Node, code_cells, 
 
 PICTURE = "picture-"  # a cell tagged picture-NAME draws a figure that stands outside its chapter too
 CELL_METADATA = {"tags", "verify"}
+HOSTED = {"accelerator", "colab"}  # what a notebook asks of the service that runs it
 IMAGE_METADATA = {"alt", "width", "height"}
 
 # What a notebook says about its kernel: enough for every front end, and the same on every machine.
@@ -130,7 +131,8 @@ def with_outputs(source: Node, executed: Node) -> Node:
         cell.outputs = [clean_output(output, count) for output in merged_streams(executed_cell.outputs)]
     for cell in source.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in CELL_METADATA and value}
-    source.metadata = {"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO}
+    asked = {key: source.metadata[key] for key in sorted(HOSTED & source.metadata.keys())}
+    source.metadata = {"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO, **asked}
     return nbformat.from_dict(source)
 
 

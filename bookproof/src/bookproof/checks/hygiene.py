@@ -16,10 +16,11 @@ from bookproof.book import Book
 from bookproof.checks import exercises, prose
 from bookproof.notebooks import CANNOT_REPEAT, IGNORE, KERNEL, Node, code_cells, images, outputs, tags
 from bookproof.outputs import FINGERPRINT_SUFFIX, tolerance_of
-from bookproof.refresh import CELL_METADATA, IMAGE_METADATA
+from bookproof.refresh import CELL_METADATA, HOSTED, IMAGE_METADATA
 
 MAX_BYTES = 2_000_000
-NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed", seal.KEY}
+NOTEBOOK_METADATA = {"kernelspec", "language_info", "executed", seal.KEY, *HOSTED}
+ACCELERATORS = ("GPU", "TPU")
 REFRESH = "run `bookproof refresh`"
 
 # What would take an output away from the comparison, or from the page, without saying that it cannot repeat.
@@ -89,6 +90,14 @@ def no_stray_metadata(book: Book, notebook: Node) -> Iterator[str]:
                 yield from strays(f"a figure of cell {number}", metadata, IMAGE_METADATA)
 
 
+def a_hosted_notebook_asks_for_an_accelerator_and_nothing_else(book: Book, notebook: Node) -> Iterator[str]:
+    kind, colab = notebook.metadata.get("accelerator"), notebook.metadata.get("colab", {})
+    if kind not in (None, *ACCELERATORS):
+        yield f"the accelerator {kind!r} is not known; use one of {', '.join(ACCELERATORS)}, or none"
+    if set(colab) - {"gpuType"} or (colab and kind != "GPU"):
+        yield f"the metadata colab is {dict(colab)}; where the accelerator is GPU it may name a gpuType, and nothing else"
+
+
 def only_one_tag_hides_outputs(book: Book, notebook: Node) -> Iterator[str]:
     for number, cell in code_cells(notebook):
         for tag in tags(cell):
@@ -153,6 +162,7 @@ CHECKS: tuple[Callable[[Book, Node], Iterator[str]], ...] = (
     nothing_was_printed_to_stderr,
     no_path_of_a_machine,
     no_stray_metadata,
+    a_hosted_notebook_asks_for_an_accelerator_and_nothing_else,
     only_one_tag_hides_outputs,
     figures_have_fingerprint_and_alt_text,
     installs_from_the_books_address,
