@@ -3,7 +3,8 @@
     python bare.py CHAPTER.ipynb REMOTE
 
 runs the chapter in the quick profile, from a folder that holds nothing else, with the Python that runs this program.
-Whatever its first cell installs from the book's address comes from the repository REMOTE on this machine. It fails
+Whatever its first cell installs from the book's address, and whatever the packages then fetch from there, comes from
+the repository REMOTE on this machine. It fails
 unless the first cell adds the book's two packages, changes no other and prints at most one line, and the rest runs to
 its end. Nothing of the book is imported here: nbclient and ipykernel are all that is needed, and Colab has both.
 """
@@ -13,6 +14,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
@@ -23,8 +28,27 @@ ADDRESS = re.compile(r"%pip install .*?git\+([^\s#]+)")
 PROFILE = ('profile: str = "published"', 'profile: str = "quick"')
 
 
-def environment(address, remote, folder):
-    """The environment of a kernel that knows of no checkout, and of a git that finds `address` in `remote`."""
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of it."""
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder):
+    """The address on this machine at which the files of `folder` are served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def environment(address, remote, mirror, folder):
+    """The environment of a kernel that knows of no checkout, of a git that finds `address` in `remote`, and of packages
+    that fetch the repository's files from `mirror`. What they keep lies in `folder`."""
     gitconfig = Path(folder, "gitconfig")
     # The repository may be mounted, and so belong to somebody else.
     gitconfig.write_text(f'[url "{Path(remote).resolve().as_uri()}"]\ninsteadOf = {address}\n[safe]\ndirectory = *\n')
@@ -32,7 +56,8 @@ def environment(address, remote, folder):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {
         "GIT_CONFIG_GLOBAL": str(gitconfig),
-        "VATTN_CACHE": os.devnull,  # the quick profile needs no CIFAR, so there is no place for it
+        "VATTN_MIRROR": mirror,
+        "VATTN_CACHE": str(Path(folder, "cache")),
         # What pip would say of itself and of the user does not depend on the chapter.
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
@@ -55,10 +80,10 @@ def main(source, remote):
     before = packages()
     faults = [f"{line} is there already; use a fresh environment" for line in before if line.startswith(PACKAGES)]
 
-    with tempfile.TemporaryDirectory() as bare, tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as bare, tempfile.TemporaryDirectory() as aside, served(remote) as mirror:
         nbformat.write(notebook, Path(bare, source.name))
         client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": bare}})
-        client.execute(env=environment(address, remote, aside))
+        client.execute(env=environment(address, remote, mirror, aside))
         left = {path.name for path in Path(bare).iterdir()} - {source.name}
         faults += [f"the chapter left {name} beside itself" for name in sorted(left)]
 
