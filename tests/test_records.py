@@ -11,7 +11,7 @@ import pytest
 
 from vattn_utils import models, training
 from vattn_utils.__main__ import main
-from vattn_utils.training import records, schema, train, verification, writing
+from vattn_utils.training import places, records, schema, train, verification, writing
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.records import RecordError
 from vattn_utils.training.run_folder import RunFolder
@@ -379,7 +379,7 @@ def test_a_folder_of_somebody_elses_is_no_runs(tmp_path, resume, words, capsys):
 @pytest.mark.parametrize("name", ["..", ".", "me/vit", "../vit", "/vit", "", ".hidden", "a b"])
 def test_a_name_that_is_no_single_part_of_a_path_is_refused_before_the_first_step(name, tmp_path, tiny):
     with pytest.raises(ValueError, match="is no name of a record"):
-        records.check_name(name, tmp_path)
+        places.check_name(name, tmp_path)
     if name:  # without a name the record has its usual one
         with pytest.raises(ValueError, match="is no name of a record"):
             train.train("eanet", tiny, "book", RECIPE, name, root=tmp_path)
@@ -389,7 +389,7 @@ def test_a_name_that_is_no_single_part_of_a_path_is_refused_before_the_first_ste
 def test_a_folder_that_is_no_record_is_not_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     with pytest.raises(ValueError, match="is there and is no record"):
-        records.check_name("thesis", tmp_path)
+        places.check_name("thesis", tmp_path)
 
 
 def test_a_record_that_cannot_be_read_is_one_fault_and_hides_no_other(copy, tiny_at_hand, capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +23,17 @@ def cache() -> Path | None:
 
     None for a user without a home. Raises ValueError if the variable holds a relative path.
     """
-    named = folder("VATTN_CACHE")
+    return folder("VATTN_CACHE") or _at_home(".cache", "vattn")
+
+
+def own() -> Path | None:
+    """Where what the user made is kept if nothing else is said: `~/.local/share/vattn`. None without a home."""
+    return _at_home(".local", "share", "vattn")
+
+
+def _at_home(*parts: str) -> Path | None:
     home = os.path.expanduser("~")
-    return named or (Path(home, ".cache", "vattn") if os.path.isabs(home) else None)
+    return Path(home, *parts) if os.path.isabs(home) else None
 
 
 def is_there(path: Path) -> bool:
@@ -50,7 +59,7 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], o
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    partial = path.with_name(f".{os.getpid()}.{threading.get_ident()}.{path.name}")
     try:
         if callable(content):
             content(partial)

@@ -22,22 +22,13 @@ from vattn_utils import models
 from vattn_utils.data import files
 from vattn_utils.data.checks import nearest_hint
 from vattn_utils.models.counting import parameters
-from vattn_utils.training import durable, measurements, migration, schema
+from vattn_utils.training import measurements, migration, repository, schema
+from vattn_utils.training.places import RecordError, fetched, find, is_published, names
+from vattn_utils.training.places import folder as folder
 from vattn_utils.training.recipes import Recipe
 from vattn_utils.training.schema import ATTENTION, WEIGHTS
 
 SHIPPED_BYTES = 5_000_000
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-class RecordError(ValueError):
-    """A record is missing, altered, or does not fit its model."""
-
-
-def folder() -> Path:
-    """Where records are: `$VATTN_RECORDS`, the repository's `records/`, or those installed with the package."""
-    checkout = PACKAGE.parent / "records"
-    return files.folder("VATTN_RECORDS") or (checkout if checkout.is_dir() else PACKAGE / "recorded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +73,9 @@ class Record:
         """The record whose encoder this one's model has, or None. Raises `RecordError` if it is gone or altered."""
         if self.base_run is None:
             return None
-        name, root = self.base_run["name"], self.path.parent
-        base = load(name, root) if (root / name).exists() else None
+        name, beside = self.base_run["name"], self.path.parent
+        root = beside if name in names(beside) else None
+        base = load(name, root) if root or name in names() else None
         if base is None or base.sha256.get(WEIGHTS) != self.base_run["sha256"]:
             raise RecordError(
                 f"record {self.name} has the encoder of {name}, which is {'another by now' if base else 'not there'}; "
@@ -181,6 +173,8 @@ class Record:
                 f"record {self.name} ships no weights, they take more than {SHIPPED_BYTES:,} bytes; "
                 "train it by its recipe, vattn_utils.training.train.command(record)"
             )
+        if is_published(self.path.parent):
+            return fetched(f"records/{self.name}/{file}", expected)
         if not path.exists():
             raise RecordError(f"record {self.name} lacks {file}; restore it from version control")
         found = files.sha256_of(path)
@@ -203,33 +197,14 @@ def check_finite(where: str, arrays: Mapping[str, np.ndarray]) -> None:
         raise RecordError(f"{where} holds what is not finite: {', '.join(odd[:5])}; train it again")
 
 
-def check_name(name: str, root: str | Path | None = None) -> None:
-    """Raise `RecordError` unless a record under `root` may be called `name`: one part of a path, no other's folder."""
-    _check_spelling(name)
-    path = (Path(root) if root is not None else folder()) / name
-    if path.exists() and not (path / "record.json").is_file():
-        raise RecordError(f"{path} is there and is no record; give the record another name, or move that away")
-
-
-def _check_spelling(name: object) -> None:
-    if not isinstance(name, str) or not schema.NAME.fullmatch(name):
-        raise RecordError(f"name={name!r} is no name of a record; use letters, digits, '-', '_' and '.', no folder")
-
-
 def load(name: str, root: str | Path | None = None) -> Record:
-    """The record called `name`, for example "eanet-cifar100-book", from `root` or `folder()`.
+    """The record called `name`, for example "eanet-cifar100-book", from `root`, or `folder()` and the published ones.
 
-    What an older record calls otherwise has today's names (`migration`). Raises `RecordError` if there is none, or if
-    its `record.json` cannot be read, or says what cannot be (`schema`).
+    Where the package is installed, a published one is fetched, its files as they are asked for. What an older record
+    calls otherwise has today's names (`migration`). Raises `RecordError` if there is none, or if its `record.json`
+    is not to be had, cannot be read, or says what cannot be (`schema`).
     """
-    root = Path(root) if root is not None else folder()
-    _check_spelling(name)
-    path = root / name / "record.json"
-    if not path.exists():
-        if (kept := durable.kept(root / name)).exists():
-            raise RecordError(f"record {name} was being replaced; go on with that run, or rename {kept} to {name}")
-        known = ", ".join(names(root)) or "none"
-        raise RecordError(f"no record {name!r} in {root}; there are: {known}")
+    path = find(name, root)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -253,32 +228,25 @@ def parse(path: Path, values: Any) -> Record:
 
 
 def load_all(root: str | Path | None = None) -> list[Record]:
-    """Every record in `root` or `folder()`, by name."""
-    root = Path(root) if root is not None else folder()
+    """Every record in `root`, or else every one that `load` finds without it, by name."""
     return [load(name, root) for name in names(root)]
-
-
-def names(root: str | Path | None = None) -> list[str]:
-    """The names of all records in `root` or `folder()`; what is being written, behind a dot, is not among them."""
-    root = Path(root) if root is not None else folder()
-    return sorted(path.parent.name for path in root.glob("*/record.json") if not path.parent.name.startswith("."))
 
 
 def measured(name: str) -> list[dict[str, Any]]:
     """What `benchmarks/results/<name>.jsonl` holds: short runs or measurements, a dict each, in their order.
 
-    Raises `RecordError` if there is no such file, and `measurements.MeasurementError` for a line that was changed.
+    Raises `RecordError` if there is no such file, or it is not to be had, and `measurements.MeasurementError` for a
+    line that was changed.
     """
-    root = PACKAGE.parent / "benchmarks" / "results"
-    path = (root if root.is_dir() else PACKAGE / "measured") / f"{name}.jsonl"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
-        raise RecordError(f"no measurements {name!r} in {path.parent}; there are: {known}")
-    return measurements.from_lines(path.read_text(encoding="utf-8"), path.name)
+    file, known = f"benchmarks/results/{name}.jsonl", repository.names("benchmarks/results/*.jsonl")
+    if file not in known:
+        known = [Path(other).stem for other in known]
+        raise RecordError(f"no measurements {name!r} in benchmarks/results; there are: {', '.join(known) or 'none'}")
+    return measurements.from_lines(fetched(file).read_text(encoding="utf-8"), f"{name}.jsonl")
 
 
 def table(root: str | Path | None = None) -> str:
-    """Every record in `root` or `folder()` as one row of text, under a heading."""
+    """Every record, as `load_all` has them, as one row of text, under a heading."""
     rows = [("record", "parameters", "epochs", "images seen", "top-1", "top-5", "seed", "device", "precision", "hours")]
     for record in load_all(root):
         rows.append((

@@ -2,14 +2,14 @@
 
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
 
 from vattn_utils import data, models
-from vattn_utils.training import records, writing
+from vattn_utils.training import places, records, writing
 from vattn_utils.training.loop import evaluate, fit
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.recipes import Recipe
@@ -63,6 +63,7 @@ def train(
     watch: int = 4,
     base: str | None = None,
     replace: bool = False,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> records.Record:
     """Build, train, evaluate and record a model; what the command line and the chapters' full profile both do.
 
@@ -74,29 +75,31 @@ def train(
         directory: where the run's state is kept while it lasts; see `fit`.
         root: where the record is written; None means `records.folder()`.
         watch: how many validation images have their attention recorded after every epoch.
-        base: the name of a record in `root` whose encoder the model takes over and keeps; see `freeze_backbone`.
+        base: the name of a record, as `records.load` finds it with `root`, whose encoder the model takes over and
+            keeps; see `freeze_backbone`.
         replace: whether a record of that name may be replaced.
+        callbacks: further ones, of `fit`.
 
     Returns the record. Raises `TrainingError` or `RecordError`, both ValueErrors: before the first step for what can be
     known by then, and later for what `fit` says.
     """
     begun = provenance(recipe.precision)
     name = name or default_name(kind, dataset.name, variant)
-    root = Path(root) if root is not None else records.folder()
+    place = Path(root) if root is not None else records.folder()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(RunFolder.of(directory)) if directory is not None else None
-        writing.check_place(name, root, replace, folder.history() if folder else None)
+        writing.check_place(name, place, replace, folder.history() if folder else None)
         model = build(kind, dataset, variant, recipe, overrides)
         trunk = records.load(base, root) if base is not None else None
         if trunk is not None:
             freeze_backbone(model, trunk, name)
         _, (x_val, _) = dataset.split(recipe.validation, recipe.seed)
         recorder = AttentionRecorder(x_val[:watch])
-        run = fit(model, dataset, recipe, folder, callbacks=[recorder])
+        run = fit(model, dataset, recipe, folder, callbacks=[recorder, *callbacks])
         metrics, rounding = evaluate_as_stored(model, dataset)
         return writing.write(
             name, model, variant=variant, dataset=dataset, recipe=recipe, run=run, metrics=metrics, rounding=rounding,
-            provenance=begun, attention=recorder.recorded(), root=root, base=trunk, replace=replace,
+            provenance=begun, attention=recorder.recorded(), root=place, base=trunk, replace=replace,
         )  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def state_directory(name: str, directory: str | Path | None = None, resume: bool
     Raises `TrainingError` if there is a run already and it is not to be resumed, if there is none to be resumed, if it
     cannot be read, or if the folder holds something else.
     """
-    records.check_name(name)
+    places.check_name(name)
     directory = Path(directory or Path("_build/runs") / name)
     folder = RunFolder(directory)
     held = folder.run() is not None

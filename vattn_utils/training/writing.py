@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from vattn_utils import models
 from vattn_utils.data import Dataset
 from vattn_utils.models.counting import parameters
-from vattn_utils.training import durable, records
+from vattn_utils.training import durable, places, records, repository
 from vattn_utils.training.loop import Run
 from vattn_utils.training.recipes import Recipe
 
@@ -49,7 +49,7 @@ def write(
         provenance: what `provenance()` said when the training began.
         attention: what an `AttentionRecorder` recorded, if one did.
         root: the folder of records; None means `records.folder()`.
-        base: the record, in the same `root`, whose encoder the model kept as it is.
+        base: the record, in the same `root` or a published one, whose encoder the model kept as it is.
         replace: whether an older record of that name may be replaced; it lives until the new one is whole.
 
     The folder appears whole or not at all. Returns the `Record`. Raises `RecordError` if it may not be written, or
@@ -104,13 +104,13 @@ def write(
 def check_place(name: str, root: Path, replace: bool = False, history: dict[str, list[float]] | None = None) -> None:
     """Raise `RecordError` unless a record called `name` may and can be written in `root`: asked before a run begins.
 
-    A record that was out of its place when a process died is put back first, and counts.
+    A record that was out of its place when a process died is put back first, and counts, as a published one does.
 
     Args:
         replace: whether there may be a record of that name.
         history: of the run; a record with the same one, seconds included, was written of it and may be written again.
     """
-    records.check_name(name, root)
+    places.check_name(name, root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         durable.restore(root / name)  # of a process that died while it replaced a record
@@ -118,10 +118,18 @@ def check_place(name: str, root: Path, replace: bool = False, history: dict[str,
             pass
     except OSError as error:
         raise records.RecordError(f"no record can be written in {root}: {error}; set $VATTN_RECORDS") from error
-    if (root / name).exists() and not replace and (not history or records.load(name, root).history != history):
+    if not replace and (where := _taken(name, root, history)):
         raise records.RecordError(
-            f"there is a record {name} in {root}; give another name, or say that it is to be replaced: --replace"
+            f"there is a record {name} {where}; give another name, or say that it is to be replaced: --replace"
         )
+
+
+def _taken(name: str, root: Path, history: dict[str, list[float]] | None) -> str:
+    """Where there is a record called `name` that is not that of the run with this `history`; nothing if nowhere."""
+    if (root / name).exists():
+        return f"in {root}" if not history or records.load(name, root).history != history else ""
+    hidden = repository.installed() and root == records.folder() and name in records.names()
+    return "among the published ones" if hidden else ""
 
 
 def as_stored(model: keras.Model) -> keras.Model:

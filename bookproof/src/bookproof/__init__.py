@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from bookproof.answers import exercise
     from bookproof.display import escape, figure, interactive, say, show
 
+__version__ = "0.1.0"
+
 __all__ = ["escape", "exercise", "figure", "interactive", "say", "show"]
 
 
