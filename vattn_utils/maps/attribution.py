@@ -7,15 +7,19 @@ defined for a model. Whether such a map is right is `faithfulness`' question.
 
 import keras
 import numpy as np
-import scipy.ndimage
 from keras import ops
 from numpy.typing import ArrayLike
 
 from vattn_utils.data.checks import NOISE, check_images, check_labels, check_whole
 from vattn_utils.maps import attention
 from vattn_utils.maps.attention import AttentionMap, cover, to_grid
-from vattn_utils.maps.given import check_kind, given, method
-from vattn_utils.maps.gradients import gradient
+from vattn_utils.maps.attnlrp import attnlrp
+from vattn_utils.maps.given import check_kind, given_batches, method, own_query
+from vattn_utils.maps.gradients import compiled_gradient, sum_logits
+from vattn_utils.maps.lens import lens, reads_all_at_once
+from vattn_utils.maps.rise import rise
+from vattn_utils.maps.rivals import centre, edges, random, smooth_random
+from vattn_utils.maps.value_norm import attention_value_norm, pooling_value_norm
 from vattn_utils.models.classifier import Classifier, check_classifier
 
 BATCH = 128  # images in the model at once
@@ -55,9 +59,9 @@ def attention_gradients(
         (layer.weights if layer.slot_maps is None else np.moveaxis(layer.slot_maps, 3, 1)).shape for layer in layers
     ]
     batches = []
-    for part, classes in _batches(model, images, labels, batch_size):
+    for part, classes in given_batches(model, images, labels, batch_size):
         zeros = [np.zeros((len(part), *shape[1:]), "float32") for shape in shapes]
-        batches.append(gradient(lambda *p, x=part, y=classes: _sum_logits(model(x, perturbations=list(p)), y), zeros))
+        batches.append(compiled_gradient(model, _logits_perturbed, zeros, part.astype("float32"), classes))
     found = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     return layers, [
         array.transpose(0, 2, 3, 1) if layer.kind == "external" else array
@@ -75,8 +79,8 @@ def input_gradients(model: keras.Model, images: np.ndarray, labels: ArrayLike, b
     """
     return np.concatenate(
         [
-            gradient(lambda x, y=classes: _sum_logits(model(x), y), [part])[0]
-            for part, classes in _batches(model, images, labels, batch_size)
+            compiled_gradient(model, _logits_seen, [part], classes)[0]
+            for part, classes in given_batches(model, images, labels, batch_size)
         ]
     )
 
@@ -104,36 +108,12 @@ def integrated_gradients(
     steps, found = check_whole("steps", steps), []
     baseline = np.asarray(model.mean if baseline is None else baseline, "float32")
     shares = ((np.arange(steps) + 0.5) / steps).astype("float32").reshape(-1, 1, 1, 1, 1)
-    for part, classes in _batches(model, images, labels, max(1, check_whole("batch_size", batch_size) // steps)):
+    for part, classes in given_batches(model, images, labels, max(1, check_whole("batch_size", batch_size) // steps)):
         way = part.astype("float32") - baseline
         points = baseline + shares * way  # (steps, b, H, W, 3)
         slopes = input_gradients(model, points.reshape(-1, *part.shape[1:]), np.tile(classes, steps), batch_size)
         found.append(slopes.reshape(points.shape).mean(axis=0) * way)
     return np.concatenate(found)
-
-
-# Maps that ignore the model, or the image too: what any method must beat.
-
-
-@method
-def random(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
-    """Noise."""
-    return np.random.default_rng(seed).random((len(images), *model.grid), "float32")
-
-
-@method
-def centre(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
-    """A Gaussian in the middle of the image, a quarter of it wide: where photographers put things."""
-    rows, columns = (np.linspace(-2, 2, length) ** 2 for length in model.grid)
-    return np.broadcast_to(np.exp(-(rows[:, None] + columns) / 2).astype("float32"), (len(images), *model.grid))
-
-
-@method
-def edges(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
-    """Strength of edges: Sobel's filter on the grey image."""
-    grey = np.asarray(images, "float32").mean(axis=-1)
-    down, across = (np.stack([scipy.ndimage.sobel(image, axis, mode="nearest") for image in grey]) for axis in (0, 1))
-    return to_grid(np.hypot(across, down), model.grid)
 
 
 # Maps of attention. They know no class, except where gradients weigh them.
@@ -153,7 +133,7 @@ def pooling(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int 
     """The weights of the pooling, each image's own class's where it has one query a class."""
     check_kind(model, "pooling")
     last = attention.maps(model, images, BATCH)[-1]
-    return _own_query(last.patches().mean(axis=1), labels)
+    return own_query(last.patches().mean(axis=1), labels)
 
 
 @method
@@ -191,7 +171,7 @@ def evidence_of(layers: list[AttentionMap], gradients: list[np.ndarray], labels:
     labels = check_labels(labels, len(last.weights))
     if last.kind == "pooling":
         weights = np.maximum(gradients[-1] * last.weights, 0)[..., last.prefix_tokens :].mean(axis=1)
-        read = _own_query(weights, labels)
+        read = own_query(weights, labels)
     if read is None or any(layer.kind == "self" for layer in layers):
         return attention.read_out(attention.relevance(layers, gradients), layers, pooling=read)
     return read.reshape(-1, *last.grid)
@@ -225,17 +205,10 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
 
     Where a class token answers, nobody reads the patches that the last block gives: there those that it takes are used.
     """
-    found, last = [], model.blocks[-1:] if model.pooling == "class" else []
-    until = -1 if last else None
-
-    def answer(tokens):
-        for block in last:
-            tokens = block(tokens)
-        return model.classify(tokens)[0]
-
-    for part, classes in _batches(model, images, labels, BATCH):
+    found, until = [], -1 if model.pooling == "class" else None
+    for part, classes in given_batches(model, images, labels, BATCH):
         tokens = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(part), until=until)[0])
-        (slope,) = gradient(lambda x, y=classes: _sum_logits(answer(x), y), [tokens])
+        (slope,) = compiled_gradient(model, _logits_read, [tokens], classes)
         tokens, slope = (array[:, -model.grid[0] * model.grid[1] :] for array in (tokens, slope))
         found.append(np.maximum((slope.mean(axis=1, keepdims=True) * tokens).sum(axis=-1), 0))
     return np.concatenate(found).reshape(-1, *model.grid)
@@ -248,53 +221,65 @@ def occlusion(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: in
     down, across = (cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
     holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
     colour, before = images.mean(axis=(0, 1, 2)), logits(model, images)[np.arange(len(images)), np.asarray(labels)]
-    for part, classes in _batches(model, images, labels, max(1, BATCH // len(holes))):
+    for part, classes in given_batches(model, images, labels, max(1, BATCH // len(holes))):
         hidden = part + holes * (colour - part)  # (N, b, H, W, 3): each patch of each image covered
         after = logits(model, hidden.reshape(-1, *part.shape[1:])).reshape(len(holes), len(part), -1)
         found.append(after[:, np.arange(len(part)), classes].T)
     return (before[:, None] - np.concatenate(found)).reshape(-1, *model.grid)
 
 
+# What the gradients above are of: the sum of the images' logits for their labels.
+
+
+def _logits_seen(model, tensors, labels):
+    return sum_logits(model(*tensors), labels)
+
+
+def _logits_perturbed(model, perturbations, images, labels):
+    return sum_logits(model(images, perturbations=perturbations), labels)
+
+
+def _logits_read(model, tensors, labels):
+    """From the last block's tokens, or, where a class token answers, from those that it takes."""
+    (tokens,) = tensors
+    for block in model.blocks[-1:] if model.pooling == "class" else []:
+        tokens = block(tokens)
+    return sum_logits(model.classify(tokens)[0], labels)
+
+
 METHODS = {
     "random": random,
+    "smooth random": smooth_random,
     "centre": centre,
     "edges": edges,
     "raw attention": raw_attention,
+    "attention x value norm": attention_value_norm,
     "pooling": pooling,
+    "pooling x value norm": pooling_value_norm,
     "rollout": rollout,
     "gradient rollout": gradient_rollout,
     "evidence": evidence,
+    "logit lens": lens,
+    "AttnLRP": attnlrp,
     "gradient": input_gradient,
     "gradient x input": gradient_times_input,
     "integrated gradients": path_gradient,
     "Grad-CAM": grad_cam,
     "occlusion": occlusion,
+    "RISE": rise,
 }
+SLOW = ("RISE",)  # asks the model a thousand times for each image
 
 
-def methods(model: Classifier) -> list[str]:
-    """The names in `METHODS` that are defined for `model`, in order."""
+def methods(model: Classifier, slow: bool = False) -> list[str]:
+    """The names in `METHODS` that are defined for `model`, in order; those in `SLOW` only where `slow` says so."""
     check_classifier(model, "a map")
     kinds = [kind for kind, _ in model.attention_layers]
-    missing = set()
+    missing = set() if slow else set(SLOW)
     if "self" not in kinds:
-        missing |= {"raw attention", "rollout", "gradient rollout"}
+        missing |= {"raw attention", "attention x value norm", "rollout", "gradient rollout"}
     if "pooling" not in kinds:
-        missing |= {"pooling"} if "self" in kinds else {"pooling", "evidence"}
+        missing |= {"pooling", "pooling x value norm", *([] if "self" in kinds else ["evidence"])}
+    if reads_all_at_once(model):
+        missing |= {"logit lens"}
     return [name for name in METHODS if name not in missing]
-
-
-def _batches(model, images, labels, batch_size):
-    images, labels = given(model, images, labels)
-    for start in range(0, len(images), check_whole("batch_size", batch_size)):
-        yield images[start : start + batch_size], labels[start : start + batch_size]
-
-
-def _sum_logits(logits, labels):
-    """The sum over the images of each one's logit for its label: its gradient is one image's for each image."""
-    return ops.sum(ops.take_along_axis(logits, ops.convert_to_tensor(labels, "int32")[:, None], axis=1))
-
-
-def _own_query(weights, labels):
-    """From `(B, K, ...)`, one for each query, each image's own: the label's, or the only one."""
-    return weights[:, 0] if weights.shape[1] == 1 else weights[np.arange(len(labels)), labels]

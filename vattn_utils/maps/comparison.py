@@ -75,7 +75,7 @@ def compare(
         images, labels: `(B, H, W, 3)`, 0 to 255, and integers `(B,)`: the classes that are explained.
         masks: bool `(B, H, W)`, where the object is; None where nobody knows.
         mosaics: how many mosaics of four images to make for grid pointing; 0 for none.
-        names: which of `attribution.METHODS`; None means all that are defined for the model.
+        names: which of `attribution.METHODS`; None means all that are defined for the model and not slow.
         seed: of everything drawn at random.
 
     Returns a `Comparison`. Its measures: deletion, insertion, difference (mean fill); blur, linear (the difference
@@ -83,8 +83,8 @@ def compare(
     map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
     drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
     """
-    possible = attribution.methods(model)
-    names = possible if names is None else names
+    possible = attribution.methods(model, slow=True)
+    names = attribution.methods(model) if names is None else names
     for name in names:
         check_choice("method", name, possible)
     images, labels = given(model, images, labels)

@@ -1,7 +1,7 @@
 """What every map is made from is looked at once, here: a model, images, labels."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,21 @@ def given(model: Any, images: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray,
     """Images `(B, H, W, 3)` and labels `(B,)`, int64, if they fit one another and `model`; see `data.checks`."""
     images = check_images(images, getattr(model, "image_size", None))
     return images, check_labels(labels, len(images), getattr(model, "num_classes", None))
+
+
+def given_batches(
+    model: Any, images: ArrayLike, labels: ArrayLike, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `given` returns, in batches of `batch_size`."""
+    images, labels = given(model, images, labels)
+    for start in range(0, len(images), check_whole("batch_size", batch_size)):
+        yield images[start : start + batch_size], labels[start : start + batch_size]
+
+
+def own_query(weights: np.ndarray, labels: ArrayLike) -> np.ndarray:
+    """From `(B, K, ...)`, one for each query, each image's own, `(B, ...)`: the label's, or the only one."""
+    labels = check_labels(labels, len(weights))
+    return weights[:, 0] if weights.shape[1] == 1 else weights[np.arange(len(labels)), labels]
 
 
 def method(compute: Method) -> Method:

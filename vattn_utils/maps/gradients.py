@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def gradient(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -22,6 +23,38 @@ def gradient(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list
         np.zeros_like(array) if part is None else keras.ops.convert_to_numpy(part).astype("float32")
         for array, part in zip(arrays, found, strict=True)
     ]
+
+
+def compiled_gradient(
+    model: Any, function: Callable[..., Any], arrays: Sequence[np.ndarray], *constants: ArrayLike
+) -> list[np.ndarray]:
+    """`gradient` of a function of a model, compiled once for each model: for the same gradient of many images.
+
+    Args:
+        model: whose weights `function` uses, as they are at each call.
+        function: defined in a module, not on the way: it takes the model, a list of tensors and the constants, and
+            returns a scalar tensor.
+        arrays: of `gradient`; the first axis of each is the images'.
+        constants: arrays that no gradient is taken by, their first axis the images'.
+    """
+    arrays, given = [np.asarray(array, "float32") for array in arrays], [np.asarray(array) for array in constants]
+    key = (function, *(array.shape[1:] for array in arrays))
+    kept = vars(model).setdefault("_compiled_gradients", {})  # not by setattr: Keras would look into it
+    if key not in kept:
+        kept[key] = COMPILED[keras.backend.backend()](model, function, arrays, given)
+    found = kept[key](arrays, given)
+    return [keras.ops.convert_to_numpy(part).astype("float32") for part in found]
+
+
+def sum_logits(logits: Any, labels: np.ndarray) -> Any:
+    """The sum over the images of each one's logit for its label: its gradient is one image's for each image.
+
+    Args:
+        logits: a tensor `(B, num_classes)`.
+        labels: integers `(B,)`.
+    """
+    chosen = keras.ops.convert_to_tensor(labels, "int32")[:, None]
+    return keras.ops.sum(keras.ops.take_along_axis(logits, chosen, axis=1))
 
 
 def _tensorflow(function, arrays):
@@ -47,4 +80,40 @@ def _torch(function, arrays):
     return torch.autograd.grad(function(*tensors), tensors, allow_unused=True)
 
 
+def _compiled_tensorflow(model, function, arrays, constants):
+    import tensorflow as tf
+
+    def of_any_number(array):
+        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+    signature = [[*map(of_any_number, arrays)], [*map(of_any_number, constants)]]
+
+    @tf.function(input_signature=signature, autograph=False)  # whose cache would hold the model for good
+    def slopes(tensors, given):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(model, tensors, *given)
+        return tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return slopes
+
+
+def _compiled_jax(model, function, arrays, constants):
+    import jax
+
+    variables = getattr(model, "variables", [])
+
+    def value(tensors, weights, given):  # the weights are handed in, or they would be compiled in
+        with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
+            return function(model, tensors, *given)
+
+    slopes = jax.jit(jax.grad(value))
+    return lambda tensors, given: slopes(tensors, [variable.value for variable in variables], given)
+
+
+def _compiled_torch(model, function, arrays, constants):
+    return lambda tensors, given: gradient(lambda *t: function(model, list(t), *given), tensors)
+
+
+COMPILED = {"tensorflow": _compiled_tensorflow, "jax": _compiled_jax, "torch": _compiled_torch}
 BACKENDS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

@@ -10,14 +10,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
-from numpy.typing import ArrayLike
 
 from vattn_utils import data
 from vattn_utils.data.dataset import Dataset
 from vattn_utils.maps import attribution, faithfulness, localisation, sanity
 from vattn_utils.maps.attention import to_image_size
-from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.layers import check_choice
 from vattn_utils.statistics import bootstrap, spearman
 from vattn_utils.training import records
@@ -27,14 +24,8 @@ SANITY = 16  # images for which maps are made again, with other weights
 DIGITS = 4  # of each image's number, as it is kept: a probability to 1e-4
 
 
-def smooth_random(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
-    """Noise, blurred by one patch: removal favours maps that remove neighbours together, whatever they know."""
-    noise = attribution.random(model, images, labels, seed)
-    return scipy.ndimage.gaussian_filter(noise, (0, 1, 1), mode="nearest")
-
-
 # Maps that do not know the model: what a map must beat before it says anything.
-RIVALS = {"random": attribution.random, "smooth random": smooth_random, "centre": attribution.centre}
+RIVALS = {"random": attribution.random, "smooth random": attribution.smooth_random, "centre": attribution.centre}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +147,7 @@ def passport(record: str | records.Record, method: str, images: int = 512, seed:
 
     Args:
         record: a record or its name, such as "vit-cifar100-book".
-        method: one of `attribution.methods(model)`.
+        method: one of `attribution.methods(model, slow=True)`.
         images: how many test images, from the first on.
         seed: of ties, random maps and weights drawn anew.
 
@@ -165,7 +156,7 @@ def passport(record: str | records.Record, method: str, images: int = 512, seed:
     """
     record = records.load(record) if isinstance(record, str) else record
     model, dataset = record.model(), data.load(record.dataset)
-    check_choice("method", method, tuple(attribution.methods(model)))
+    check_choice("method", method, tuple(attribution.methods(model, slow=True)))
     if not SANITY <= images <= len(dataset.x_test):
         raise ValueError(f"images={images} is not possible; use {SANITY} to {len(dataset.x_test)}")
     x, labels = dataset.x_test[:images], dataset.y_test[:images]
