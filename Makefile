@@ -4,13 +4,14 @@
 PYTHON ?= python3
 PROFILE ?=
 CHAPTER ?=
+NAME ?=
 EXECUTED ?=
 PARAMETERS ?=
 QUICK ?=
 UV ?= uv
 
 # What is given in these is text: make does not expand it, and the shell finds it in its environment, as "$$CHAPTER".
-GIVEN := PYTHON UV PROFILE CHAPTER EXECUTED PARAMETERS
+GIVEN := PYTHON UV PROFILE CHAPTER NAME EXECUTED PARAMETERS
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
@@ -26,13 +27,16 @@ BUILD := $(VENV)/bin/jupyter-book build --all -W -n --keep-going
 export TF_CPP_MIN_LOG_LEVEL := 3
 export OPENBLAS_NUM_THREADS := 1
 
+# Of the tests of all chapters those of one, if it is named.
+ONE := $(if $(CHAPTER),-k "$$CHAPTER")
+
 # Two files of tests, or two chapters, at a time.
 TWO := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
 .DELETE_ON_ERROR:
-.PHONY: help book html test data style stale units chapters quick pages execute verify refresh
+.PHONY: help book html test data style stale units chapters quick pages chapter execute verify refresh
 .PHONY: mutations lies colab backends bench links pins clean
 
 help: ## list the targets
@@ -63,8 +67,13 @@ endif
 
 html: book ## the same as book
 
-test: data style stale units chapters quick pages ## everything that keeps the book honest; the first step that fails ends it
+ifdef CHAPTER
+test: data style stale chapters quick pages
+	@echo "All steps passed for the chapter $$CHAPTER: style, stale, chapters, quick, pages."
+else
+test: data style stale units chapters quick pages ## everything that keeps the book honest; the first step that fails ends it (CHAPTER=eanet: what is asked of one)
 	@echo "All steps passed: style, stale, units, chapters, quick, pages."
+endif
 
 data: $(READY)
 	@$(PROOF) which
@@ -77,7 +86,7 @@ style: $(READY) ## step 1 of test: ruff, check and format, and mypy
 	@$(RUN) -m mypy --config-file bookproof/pyproject.toml bookproof/src
 
 stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; silent if none
-	@$(PROOF) stale
+	@$(PROOF) stale --chapter "$$CHAPTER"
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
@@ -86,15 +95,21 @@ units: $(READY) ## step 3 of test: unit tests
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
 	@echo "Step 4 of 6, chapters: every committed output against a fresh execution, with more room in these cells:"
 	@$(PROOF) room
-	@$(PYTEST) $(TWO) --nbval book
+	@$(PYTEST) $(TWO) --nbval $(if $(CHAPTER),"book/$$CHAPTER.ipynb",book)
 
 quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
 	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
-	@$(PYTEST) -n 2 tests/book/test_quick_profile.py
+	@$(PYTEST) -n 2 tests/book/test_quick_profile.py $(ONE)
 
 pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
 	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"
-	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/book/test_folding.py tests/browser
+	@$(PYTEST) tests/book/test_built_book.py tests/book/test_committed_notebooks.py tests/book/test_folding.py tests/browser $(ONE)
+	@$(PROOF) check $(if $(CHAPTER),"book/$$CHAPTER.ipynb")
+
+chapter: $(READY) ## write a new chapter that passes every check, to begin with (NAME=demo)
+	@test -n "$$NAME" || { echo "Say what it is called: make chapter NAME=demo" >&2; exit 2; }
+	@$(PROOF) new "$$NAME"
+	@$(PROOF) refresh --chapter "$$NAME"
 
 execute: $(READY) ## execute into _build/executed/PROFILE (PROFILE=quick|published|full CHAPTER=eanet PARAMETERS="name=value")
 	@set -f; $(PROOF) execute --profile "$${PROFILE:-quick}" --chapter "$$CHAPTER" --set $$PARAMETERS
@@ -112,7 +127,7 @@ mutations: $(READY) ## plant deliberate faults in copies; every one must be caug
 lies: $(READY) ## plant lies in copies of the book, one by one and all at once; every one must be caught, nothing is executed
 	@$(RUN) -m tests.mutations --lies
 
-colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest and the newest versions (takes long)
+colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest, today's and the newest versions (takes long)
 	@$(PYTEST) tests/colab
 
 backends: $(READY) ## the package's tests on JAX and torch, and its maps against Captum's and pytorch-grad-cam's (takes long)

@@ -57,6 +57,9 @@ def made(project, *arguments, **environment):
     [
         ("execute", "CHAPTER"),
         ("refresh", "CHAPTER"),
+        ("stale", "CHAPTER"),
+        ("quick", "CHAPTER"),
+        ("chapter", "NAME"),
         ("execute", "PROFILE"),
         ("book", "PROFILE"),
         ("verify", "EXECUTED"),
@@ -108,6 +111,26 @@ def test_the_test_is_all_its_steps():
 def test_each_step_does_what_it_is_called_for(step):
     done = subprocess.run(["make", "--dry-run", step], cwd=ROOT, capture_output=True, text=True, check=True)
     assert [command for command in STEPS[step] if command not in done.stdout] == []
+
+
+def test_the_test_of_one_chapter_is_every_step_but_the_units_and_of_that_chapter_alone():
+    done = subprocess.run(
+        ["make", "--dry-run", "test", "CHAPTER=vit"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    asked = [
+        '-m bookproof stale --chapter "$CHAPTER"',
+        '--nbval "book/$CHAPTER.ipynb"',
+        'quick_profile.py -k "$CHAPTER"',
+    ]
+    asked += ['tests/browser -k "$CHAPTER"', '-m bookproof check "book/$CHAPTER.ipynb"', "ruff check"]
+    assert [command for command in asked if command not in done.stdout] == []
+    assert "--ignore=tests/browser" not in done.stdout
+
+
+def test_a_chapter_is_begun_by_a_name():
+    done = subprocess.run(["make", "chapter", "NAME="], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "make chapter NAME=demo" in done.stderr
 
 
 def test_no_failure_is_passed_over():

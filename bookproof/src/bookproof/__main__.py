@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from bookproof import address, contract, freshness, manifest, refresh, seal, verify
+from bookproof import address, contract, freshness, manifest, new, refresh, seal, verify
 from bookproof.book import CONFIG, Book
 from bookproof.checks import exercises, hygiene, links, markup, pages, prose
 from bookproof.config import BookError, ConfigError
@@ -49,10 +49,18 @@ def verified(book: Book, options: argparse.Namespace) -> int:
     return verify.report(book, options.folder)
 
 
+def begun(book: Book, options: argparse.Namespace) -> int:
+    """write a new chapter from the book's template, and name it last in the table of contents"""
+    path = new.chapter(book, options.name)
+    print(f"{book.relative(path)} is there, without outputs. Run `bookproof refresh --chapter {options.name}`")
+    return 0
+
+
 def stale(book: Book, options: argparse.Namespace) -> int:
     """say which committed chapters do not follow from what is here, or are not as executed, and why; silent if none"""
     failed = False
-    for name, path in book.chapters().items():
+    for name in chosen(book, options):
+        path = book.chapter(name)
         notebook = nbformat.read(path, as_version=4)
         why, changed = freshness.reasons(notebook, book), seal.broken(notebook, path.name)
         if why:
@@ -139,6 +147,7 @@ def stubs(book: Book, options: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Command] = {
+    "new": begun,
     "which": which,
     "execute": execute,
     "refresh": refreshed,
@@ -166,7 +175,9 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         if name in ("execute", "lay-out"):
             sub.add_argument("--profile", required=name == "lay-out", help="by default the published one")
-        if name in ("execute", "refresh", "stubs"):
+        if name == "new":
+            sub.add_argument("name", metavar="NAME", help="of the chapter: its file name without suffix")
+        if name in ("execute", "refresh", "stale", "stubs"):
             sub.add_argument("--chapter", default="", help="a chapter's file name without suffix; all without it")
         if name == "execute":
             sub.add_argument("--set", nargs="*", default=[], metavar="name=value", help="other parameters")

@@ -23,6 +23,7 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "profile-variable": ("a text", lambda value: _text(value)),
     "profile-line": ("a text with {profile} in it and no other brace", lambda value: _line(value)),
     "parameters": ("a path", lambda value: _text(value)),
+    "template": ("a path", lambda value: _text(value)),
     "packages": ("a table of folders by package", lambda value: _table(value)),
     "data": ("a list of folders", lambda value: _texts(value)),
     "sealed": ("a list of files and folders", lambda value: _texts(value)),
@@ -51,6 +52,7 @@ class Settings:
     profile_variable: the environment variable that a chapter asks for its profile before its parameters cell.
     profile_line: what a chapter prints of the profile that it runs in, for example "Profile {profile}:".
     parameters: the table of all chapters' parameters in all profiles, a TOML file.
+    template: the notebook that new chapters are made of.
     packages: {name: folder} of the packages of the book's own, whose sources its outputs follow from.
     data: folders whose files the outputs follow from, as far as a chapter reads them.
     sealed: files and folders that nobody edits here, whose digests stand in a manifest.
@@ -64,6 +66,7 @@ class Settings:
     profile_variable: str = ""
     profile_line: str = ""
     parameters: str = "parameters.toml"
+    template: str = ""
     packages: dict[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
@@ -113,6 +116,8 @@ def check_folders(table: dict[str, Any], root: Path) -> None:
     for key, folder in [*named, *(("data", folder) for folder in table.get("data", ()))]:
         if not (root / folder).is_dir():
             raise ConfigError(f"{FILE}: {TABLE} {key} names the folder {folder!r}, which does not exist")
+    if "template" in table and not (root / table["template"]).is_file():
+        raise ConfigError(f"{FILE}: {TABLE} template names the file {table['template']!r}, which does not exist")
     for name in table.get("sealed", ()):
         if not list(root.glob(name)):
             raise ConfigError(f"{FILE}: {TABLE} sealed names {name!r}, which does not exist")

@@ -95,7 +95,7 @@ def a_hosted_notebook_asks_for_an_accelerator_and_nothing_else(book: Book, noteb
     if kind not in (None, *ACCELERATORS):
         yield f"the accelerator {kind!r} is not known; use one of {', '.join(ACCELERATORS)}, or none"
     if set(colab) - {"gpuType"} or (colab and kind != "GPU"):
-        yield f"the metadata colab is {dict(colab)}; where the accelerator is GPU it may name a gpuType, and nothing else"
+        yield f"the metadata colab is {dict(colab)}; where the accelerator is GPU it may name a gpuType, nothing else"
 
 
 def only_one_tag_hides_outputs(book: Book, notebook: Node) -> Iterator[str]:
