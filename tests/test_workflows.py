@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tests.gpu.__main__ as steps_on_a_gpu
 from bookproof.book import Book
 
 BOOK = Book(Path(__file__).parents[1])
@@ -192,12 +193,23 @@ def test_on_a_gpu_every_chapter_that_trains_is_executed_alone_verified_and_kept(
     assert job["strategy"]["max-parallel"] == 1
     runs = [step.get("run", "") for step in job["steps"]]
     execute = runs.index("make execute PROFILE=full")
-    assert job["steps"][execute]["env"] == {"CHAPTER": "${{ matrix.chapter }}"}
+    assert job["steps"][execute]["env"] == {
+        "CHAPTER": "${{ matrix.chapter }}",
+        "PARAMETERS": "${{ inputs.parameters }}",
+    }
     assert execute < runs.index("make verify EXECUTED=_build/executed/full")
     kept = job["steps"][-1]
     assert kept["uses"].startswith("actions/upload-artifact")
     assert kept["if"] == "always()"
     assert kept["with"]["path"].split() == ["_build/executed/full", "_build/records"]
+
+
+def test_the_rehearsal_without_a_gpu_runs_every_step_but_those_that_make_the_machine():
+    rehearsed = steps_on_a_gpu.steps("vit")
+    runs = [step["run"] for step in JOBS["gpu-full"]["steps"] if "run" in step]
+    assert [run for run in runs if run not in [run for run, _ in rehearsed]] == runs[:2]
+    assert rehearsed[0] == ("make execute PROFILE=full", {"CHAPTER": "vit", "PARAMETERS": "epochs=1"})
+    assert steps_on_a_gpu.kept() == ["_build/executed/full", "_build/records"]
 
 
 def test_the_packages_of_colab_are_compared_and_tried_on_its_python():
