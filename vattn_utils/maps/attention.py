@@ -1,7 +1,7 @@
 """What can be read from attention: rollout, relevance, distances, entropy, pictures of slots. NumPy in, NumPy out.
 
-The attention itself comes from `maps`, whose code stands with the models. Maps that need the model's gradients or its
-answers to altered images are `attribution`'s matter.
+The attention itself comes from `maps`: its code stands with the models, and for others' in `foreign`. Maps that need
+the model's gradients or its answers to altered images are `attribution`'s matter.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from math import prod
 import numpy as np
 from keras import ops
 
-from vattn_utils.maps.pixels import cover, on_image, receptive_field, to_grid, to_image_size
-from vattn_utils.models.attention_map import AttentionMap, batches, maps
+from vattn_utils.maps.foreign import maps
+from vattn_utils.maps.pixels import cover, on_image, receptive_field, smoothed, to_grid, to_image_size
+from vattn_utils.models.attention_map import AttentionMap, batches
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.layers import check_choice
 
@@ -33,6 +34,7 @@ __all__ = [
     "rollout",
     "slot_pictures",
     "slot_usage",
+    "smoothed",
     "spread",
     "to_grid",
     "to_image_size",
