@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -228,6 +229,12 @@ def test_a_file_comes_from_what_the_package_was_installed_from(monkeypatch, orig
     monkeypatch.delenv("VATTN_MIRROR", raising=False)
     monkeypatch.setattr(repository, "distribution", lambda name: Installed(origin))
     assert repository.address("a/b") == expected
+
+
+def test_the_index_is_where_a_wheel_has_it_and_only_there():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"MANIFEST.sha256": repository.INDEX.relative_to(ROOT).as_posix()}
+    assert not repository.installed()
 
 
 def test_a_checkout_fetches_nothing(monkeypatch):
