@@ -25,7 +25,9 @@ WORKFLOWS = {
 JOBS = {f"{name}-{job}": body for name, workflow in WORKFLOWS.items() for job, body in workflow["jobs"].items()}
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 # What a job may do beyond reading the repository.
-MAY_WRITE = {"test-pages": {"pages", "id-token"}, "colab-issue": {"issues"}}
+MAY_WRITE = {"test-pages": {"pages", "id-token"}, "colab-issue": {"issues"}, "release-publish": {"id-token"}}
+# The only action that is not GitHub's own: it uploads what was built, and does so by its authors' index.
+UPLOAD = "pypa/gh-action-pypi-publish"
 
 
 def triggers(workflow):
@@ -46,7 +48,7 @@ def commands(program):
 
 
 def test_there_is_a_workflow_for_each_promise():
-    assert set(WORKFLOWS) == {"test", "gpu", "colab", "links", "audit"}
+    assert set(WORKFLOWS) == {"test", "gpu", "colab", "links", "audit", "release"}
 
 
 @pytest.mark.parametrize("arguments", commands("make"), ids=" ".join)
@@ -86,10 +88,10 @@ def test_a_job_ends(job):
     assert 0 < JOBS[job]["timeout-minutes"] <= 360
 
 
-def test_only_githubs_own_actions_are_used_each_by_the_commit_of_a_version():
+def test_only_githubs_own_actions_and_the_upload_are_used_each_by_the_commit_of_a_version():
     text = "".join(path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")))
     used = [line.strip() for line in text.splitlines() if "uses:" in line]
-    pinned = re.compile(r"(?:- )?uses: actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    pinned = re.compile(rf"(?:- )?uses: (?:actions/[\w-]+|{UPLOAD})@[0-9a-f]{{40}} # v\d+\.\d+\.\d+")
     assert [line for line in used if not pinned.fullmatch(line)] == []
     versions = {line.partition("uses: ")[2] for line in used}
     assert len({name.partition("@")[0] for name in versions}) == len(versions)  # one of each
@@ -175,6 +177,38 @@ def test_pages_are_published_from_a_green_run_on_main_only():
     may_fail = [(job, step["name"]) for job, step in steps() if "continue-on-error" in step]
     fetching = [("colab-packages", "Fetch CIFAR, or find out that no mirror answers")]
     assert may_fail == [*fetching, ("test-test", "Fetch CIFAR, or find it in the cache")]
+
+
+def test_a_tag_and_nothing_else_releases_what_was_tested_whole_and_built_once():
+    assert triggers(WORKFLOWS["release"]) == {"push": {"tags": ["v*", "bookproof-v*"]}}
+    test, build, publish = (JOBS[f"release-{job}"] for job in ("test", "build", "publish"))
+    assert (build["needs"], publish["needs"]) == ("test", "build")
+    *_, fetch, tested = test["steps"]
+    assert "data.load" in fetch["run"]
+    assert tested == {"run": "make test"}
+    for job in (test, build, publish):
+        assert not [part for part in (job, *job["steps"]) if {"if", "continue-on-error"} & part.keys()]
+    assert "twine check --strict dist/*" in build["steps"][-2]["run"]
+    assert [step["uses"].partition("@")[0] for step in publish["steps"]] == ["actions/download-artifact", UPLOAD]
+    assert [job for job, step in steps() if UPLOAD in step.get("uses", "")] == ["release-publish"]
+    assert publish["environment"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "project", "code"),
+    [("v1.2.3", ".", 0), ("bookproof-v1.2.3", "bookproof", 0), ("v1.2.4", ".", 2), ("v1.2", ".", 2)],
+)
+def test_a_tag_releases_the_package_and_the_version_that_it_names(tag, project, code, tmp_path):
+    script = JOBS["release-build"]["steps"][-2]["run"].replace(".tools/bin/", "")
+    tools = {"python": 'echo "$6" > project; mkdir dist; touch dist/made-1.2.3.tar.gz', "twine": "ls dist"}
+    for name, does in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_REF_NAME": tag}
+    command = ["bash", "-e", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "project").read_text() == f"{project}\n"
 
 
 def test_the_figures_that_differ_are_kept_where_a_test_fails():
