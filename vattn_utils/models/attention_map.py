@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from keras import ops
 
 from vattn_utils.data.checks import check_images, check_whole
 from vattn_utils.models.classifier import Classifier, check_classifier
@@ -94,8 +93,7 @@ def batches(model: Classifier, images: np.ndarray, batch_size: int = 64) -> Iter
     images = check_images(images, model.image_size)
     batch_size = check_whole("batch_size", batch_size)
     for start in range(0, len(images), batch_size):
-        _, attention = model(images[start : start + batch_size], training=False, return_attention=True)
-        arrays = [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in attention]
+        _, arrays = model.look_on_batch(images[start : start + batch_size])
         yield [
             _external(array, model.grid)
             if kind == "external"

@@ -3,6 +3,8 @@
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from vattn_utils.models.intake import Intake
 from vattn_utils.models.layers import Configured, Tensor, Tensors
@@ -24,6 +26,7 @@ class Classifier(Configured, Intake):
 
     VARIANTS: dict[str, dict[str, Any]]
     registers = 0
+    _look = None  # a method, not the model that it is of: that has this one as a part, and no part has its whole
 
     def call(self, images, training=None, return_attention=False, perturbations=None):
         perturbations = perturbations or [None] * len(self.attention_layers)
@@ -50,12 +53,36 @@ class Classifier(Configured, Intake):
         """What `encode` gave to logits `(B, num_classes)` and the attention of the pooling, if there is one."""
         raise NotImplementedError
 
+    def look_on_batch(self, images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Logits and the attention of every layer as float32 arrays, computed by one function that Keras compiles.
+
+        What `model(images, return_attention=True)` gives layer by layer, in about half the time.
+
+        Args:
+            images: `(B, H, W, 3)`, 0 to 255.
+        """
+        if self._look is None:
+            self._look = _Looking(self).predict_on_batch
+        return self._look(self.checked(images))
+
     def build(self, input_shape: tuple | None = None) -> None:
         if input_shape is not None:
             self.check_shape(input_shape)
         self.built = True
         # A symbolic call makes every weight, each under its own name, and computes nothing.
         self(keras.KerasTensor((None, self.image_size, self.image_size, 3), dtype="float32"))
+
+
+class _Looking(keras.Model):
+    """A classifier that always returns its attention, so that `predict_on_batch` does."""
+
+    def __init__(self, classifier: Classifier):
+        super().__init__(name="looking")
+        self.classifier = classifier
+
+    def call(self, images):
+        logits, attention = self.classifier(images, training=False, return_attention=True)
+        return ops.cast(logits, "float32"), [ops.cast(weights, "float32") for weights in attention]
 
 
 def check_classifier(model: Any, needed_for: str) -> None:
