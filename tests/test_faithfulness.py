@@ -103,6 +103,23 @@ def test_removal_begins_with_the_image_and_ends_with_nothing_of_it():
     np.testing.assert_array_equal(found.most_first[:, [0, -1]], found.least_first[:, [0, -1]])
 
 
+def test_both_ends_are_the_same_for_every_map_and_need_not_be_asked_again():
+    images, labels, asked = bright(), np.array([0, 1, 0, 1]), []
+
+    def counted(altered):
+        asked.append(1)
+        return patch_sum(altered)
+
+    one, other = RANDOM.random((2, 4, 4, 4))
+    ends = f.remove_by_rank(patch_sum, images, labels, one, steps=4).ends
+    np.testing.assert_allclose(ends[:, 0], [1, 0, 1, 0])
+    plain = f.remove_by_rank(patch_sum, images, labels, other, steps=4)
+    spared = f.remove_by_rank(counted, images, labels, other, steps=4, ends=ends)
+    np.testing.assert_array_equal(spared.most_first, plain.most_first)
+    np.testing.assert_array_equal(spared.least_first, plain.least_first)
+    assert len(asked) == 2 * 3
+
+
 def test_a_batch_equals_a_loop_over_its_images():
     images, maps = RANDOM.uniform(0, 255, (3, SIDE, SIDE, 3)), RANDOM.random((3, 4, 4))
     labels = np.array([0, 1, 0])

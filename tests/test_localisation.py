@@ -76,8 +76,8 @@ def test_wrong_maps_and_masks_are_named(maps, masks, complaint):
 def test_mosaics_hold_four_classes_in_their_cells():
     labels = np.arange(80) % 8
     images = np.broadcast_to(labels[:, None, None, None], (80, SIDE, SIDE, 3)).astype("float32")
-    made, cells = l.mosaics(images, labels, RANDOM.random(80), number=5)
-    assert made.shape == (5, SIDE, SIDE, 3)
+    made, cells = l.mosaics(images, labels, RANDOM.random(80), number=9)
+    assert made.shape == (9, SIDE, SIDE, 3)
     assert all(len(set(row)) == 4 for row in cells)
     corners = made[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
     np.testing.assert_array_equal(corners, cells)
@@ -89,8 +89,25 @@ def test_mosaics_are_drawn_from_confident_images_only():
     labels = np.arange(40) % 4
     images = np.zeros((40, SIDE, SIDE, 3), "float32")
     images[20:] = 255
-    made, _ = l.mosaics(images, labels, np.repeat([0.1, 0.9], 20), number=8)
+    made, _ = l.mosaics(images, labels, np.repeat([0.1, 0.9], 20), number=5)
     assert made.min() == 255
+
+
+def test_no_image_stands_in_two_mosaics_and_one_too_many_is_refused():
+    labels = np.arange(40) % 5
+    images = np.broadcast_to(np.arange(40.0)[:, None, None, None], (40, SIDE, SIDE, 3))
+    made, _ = l.mosaics(images, labels, np.ones(40), 5)
+    corners = made[:, [0, 0, -1, -1], [0, -1, 0, -1], 0].ravel()
+    assert sorted(corners) == list(range(20))
+    with pytest.raises(ValueError, match="20 confident images in 5 classes make 5 mosaics without using one twice"):
+        l.mosaics(images, labels, np.ones(40), 6)
+
+
+def test_a_mosaic_of_whole_images_is_twice_as_large():
+    images = np.arange(8.0)[:, None, None, None] * np.ones((1, SIDE, SIDE, 3))
+    made, cells = l.mosaics(images, np.arange(8) % 4, np.ones(8), 1, halve=False)
+    assert made.shape == (1, 2 * SIDE, 2 * SIDE, 3)
+    np.testing.assert_array_equal(made[0, :SIDE, SIDE:], np.broadcast_to(cells[0, 1], (SIDE, SIDE, 3)))
 
 
 def test_grid_pointing_of_a_map_within_its_cell_is_one_and_flat_is_a_quarter():

@@ -7,7 +7,8 @@ import pytest
 
 from vattn_utils import data
 from vattn_utils.maps import attribution
-from vattn_utils.maps.passport import RIVALS, SANITY, STEPS, Passport, passport, recorded, table
+from vattn_utils.maps.passport import RIVALS, SANITY, STEPS, Passport, beaten, passport, recorded, table
+from vattn_utils.statistics import p_value
 from vattn_utils.training import records
 
 MEASURED = records.measured("passports")
@@ -57,7 +58,7 @@ def test_the_sentence_names_n_interval_chance_steps_fill_and_rivals(found):
 
 
 def test_a_map_as_good_as_its_rivals_is_called_no_better(found):
-    same = dataclasses.replace(found, differences=found.rivals["centre"])
+    same = dataclasses.replace(found, differences=found.rivals["centre"], smoothed=found.rivals["centre"])
     assert "not better than" in same.sentence()
     assert "centre" in same.sentence().split("not better than")[1]
 
@@ -69,12 +70,22 @@ def test_unknown_methods_and_numbers_are_refused_by_name():
         passport("patch_convnet-shapes10-book", "pooling", 0)
 
 
-def test_smooth_random_is_noise_without_jumps_between_neighbours():
-    model = records.load("patch_convnet-shapes10-book").model()
-    images, labels = np.zeros((4, 32, 32, 3)), [0] * 4
-    smooth, noise = (RIVALS[name](model, images, labels) for name in ("smooth random", "random"))
-    assert smooth.shape == noise.shape
-    assert np.abs(np.diff(smooth, axis=2)).mean() < 0.5 * np.abs(np.diff(noise, axis=2)).mean()
+def test_a_smooth_rival_is_met_in_smooth_form_and_a_rough_one_as_it_is(found):
+    rivals = {name: np.zeros(FEW) for name in RIVALS}
+    rough, smooth = np.full(FEW, 0.1), np.full(FEW, -0.1)
+    one = dataclasses.replace(found, differences=rough, smoothed=smooth, rivals=rivals)
+    assert [name for name in RIVALS if one.beats(name)] == ["random"]
+    assert one.gains()["centre"] == pytest.approx((-0.1, -0.1, -0.1))
+
+
+def test_the_more_verdicts_the_surer_each_must_be(found):
+    # A gain whose p is 0.03: enough for one comparison, not for two of its kind.
+    gain = np.random.default_rng(0).normal(size=FEW)
+    gain = gain - gain.mean() + 0.6 * gain.std(ddof=1)
+    assert 0.025 < p_value(gain) < 0.05
+    one = dataclasses.replace(found, differences=gain, smoothed=None, rivals={"random": np.zeros(FEW)})
+    assert beaten([one]) == [["random"]]
+    assert beaten([one, one]) == [[], []]
 
 
 @pytest.mark.parametrize("line", MEASURED, ids=lambda line: f"{line['record']}: {line['method']}")
@@ -102,7 +113,7 @@ def test_the_table_says_yes_only_where_the_interval_of_the_gain_lies_above_zero(
     rivals = {name: np.zeros(FEW) for name in RIVALS}
     sure, unsure = np.full(FEW, 0.2), np.linspace(-1, 1, FEW)
     lines = table(
-        dataclasses.replace(found, differences=values, rivals=rivals) for values in (sure, unsure)
+        dataclasses.replace(found, differences=values, smoothed=values, rivals=rivals) for values in (sure, unsure)
     ).splitlines()
-    assert [line.split(" | ")[2:4] for line in lines[2:]] == [["yes", "yes"], ["no", "no"]]
+    assert [line.split(" | ")[3:5] for line in lines[2:]] == [["yes", "yes"], ["no", "no"]]
     assert lines[2].startswith("| patch_convnet: pooling | 0.200 ± 0.000 |")

@@ -39,6 +39,32 @@ def test_a_list_of_maps_has_no_interval():
         statistics.bootstrap(np.zeros((2, 3)))
 
 
+def test_p_values_are_those_of_the_paired_t_test():
+    values = RANDOM.normal(0.3, 1, 12)
+    assert statistics.p_value(values) == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+    assert statistics.p_value([0.0, 0.0]) == 1
+    assert statistics.p_value([0.2, 0.2]) == 0
+    with pytest.raises(ValueError, match="1 value has no p"):
+        statistics.p_value([0.2])
+
+
+def test_holm_corrects_as_r_does():
+    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm"), and the example in Holm's procedure where the order is kept.
+    np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(statistics.holm([0.6, 0.7]), [1, 1])
+    assert statistics.holm([0.02]).tolist() == [0.02]
+    assert statistics.holm([]).tolist() == []
+
+
+def test_a_share_has_wilsons_interval():
+    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    known = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611), (1, 29): (0.0061, 0.1718)}
+    for (hits, n), interval in known.items():
+        share, *found = statistics.wilson(hits, n)
+        assert share == hits / n
+        assert found == pytest.approx(interval, abs=5e-5)
+
+
 def test_several_seeds_are_told_with_their_deviation_and_one_without():
     assert statistics.mean_and_deviation([0.5, 0.51, 0.52]) == "51.00 ± 1.00"
     assert statistics.mean_and_deviation([0.5]) == "50.00"

@@ -1,7 +1,9 @@
 """What a list of numbers says: means with intervals, paired gains, rank correlations, runs grouped by arm.
 
 NumPy in, NumPy out; nothing here knows a model. Student's interval (`interval`) is for the few seeds of an experiment,
-the bootstrap (`bootstrap`) for the many images of a test set.
+the bootstrap (`bootstrap`) for the many images of a test set, Wilson's (`wilson`) for hits and misses. Where many
+comparisons are judged, `holm` corrects their `p_value`s. An interval over seeds says nothing of other test images, nor
+one over images of other seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +60,50 @@ def bootstrap(values: ArrayLike, seed: int = 0, draws: int = 2000, level: float 
     drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(values.mean()), float(low), float(high)
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float, float]:
+    """A share with the interval of Wilson (1927), which stays within 0 and 1: (share, low, high).
+
+    For what is hit or missed, such as the pointing game: a bootstrap of n hits would give an interval of no width.
+
+    Args:
+        successes, n: how many hits, among how many.
+        level: how often the interval holds the true share, 0 to 1.
+    """
+    found = scipy.stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return successes / n, float(found.low), float(found.high)
+
+
+def p_value(values: ArrayLike) -> float:
+    """How often chance alone makes a mean as far from 0 as that of `values`, two-sided, by Student's t, 0 to 1.
+
+    Args:
+        values: `(n,)`, paired differences drawn independently. If all are equal: 1 for zeros, else 0.
+
+    Raises ValueError for fewer than 2.
+    """
+    values = np.asarray(values, "float64")
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} value has no p; give 2 or more")
+    error = values.std(ddof=1) / len(values) ** 0.5
+    if not error:
+        return float(not values.mean())
+    return float(2 * scipy.stats.t.sf(abs(values.mean()) / error, len(values) - 1))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """P-values of several comparisons, corrected for their number, `(n,)` in the order given (Holm 1979).
+
+    Below 0.05 are those that hold together: the chance that any of them is no difference is 5 % at most. The smallest
+    is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it.
+    """
+    p_values = np.asarray(p_values, "float64")
+    ascending = np.argsort(p_values, kind="stable")
+    raised = np.maximum.accumulate(p_values[ascending] * np.arange(len(p_values), 0, -1))
+    corrected = np.empty_like(p_values)
+    corrected[ascending] = np.minimum(raised, 1)
+    return corrected
 
 
 def mean_and_deviation(accuracies: ArrayLike) -> str:

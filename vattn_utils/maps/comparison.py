@@ -7,6 +7,7 @@ that two methods can be compared on the same images.
 import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,14 +15,32 @@ from numpy.typing import ArrayLike
 from vattn_utils import data
 from vattn_utils.data.checks import check_choice, check_whole
 from vattn_utils.maps import attribution, faithfulness, localisation, sanity
-from vattn_utils.maps.attention import to_image_size
 from vattn_utils.maps.given import given
+from vattn_utils.maps.pixels import on_image, smoothed, to_image_size
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.statistics import bootstrap, spearman
+from vattn_utils.statistics import bootstrap, holm, p_value, spearman
 from vattn_utils.training import records
 
 FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
+LEVEL = 0.05  # of all verdicts of a table together
+MOSAICS = 192  # made of the more confident half of eight times as many test images
 SANITY = 16  # images for which maps are made again, with another label and with other weights
+# Methods whose values belong to what a patch covers: they sum its pixels or alter them. Those of all others belong to
+# a token, which may look elsewhere (`attention.receptive_field`).
+OF_PATCHES = (
+    "random", "smooth random", "centre", "edges", "AttnLRP", "gradient", "gradient x input", "integrated gradients",
+    "occlusion", "RISE",
+)  # fmt: skip
+
+
+def enlarged(model: Classifier, name: str, maps: np.ndarray, method: str = "bilinear") -> np.ndarray:
+    """Maps of the method `name`, `(B, rows, columns)`, over the pixels of `model`'s images, `(B, H, W)`.
+
+    method: of `attention.to_image_size`.
+    """
+    if name in OF_PATCHES:
+        return to_image_size(maps, (model.image_size, model.image_size), method)
+    return on_image(model, maps, method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +77,100 @@ class Comparison:
         """By how much method `one` exceeds `other` on `measure`, paired over the images: (mean, low, high)."""
         return bootstrap(self.values[one][measure] - self.values[other][measure], seed)
 
+    def above(self, rival: str | float, measures: Sequence[str], names: Sequence[str]) -> list[str]:
+        """Which of the methods `names` exceed a rival, or a chance level, on each of `measures`.
+
+        All these verdicts are right together in 95 % of cases: their p-values are corrected for their number (Holm).
+        """
+        gains = [
+            self.values[name][measure] - (rival if isinstance(rival, float) else self.values[rival][measure])
+            for name in names
+            for measure in measures
+        ]
+        corrected = holm([p_value(gain) for gain in gains])
+        won = [gain.mean() > 0 and p < LEVEL for gain, p in zip(gains, corrected, strict=True)]
+        return [name for place, name in enumerate(names) if all(won[place * len(measures) :][: len(measures)])]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What all methods are judged on: a model, images, and what is known of them.
+
+    others: integers `(B,)`, for each image the model's likeliest class but its own.
+    masks: bool `(B, H, W)` or None.
+    scenes: None, or mosaics `(M, H, W, 3)`, the label and the number of one cell of each, `(M,)`, drawn at random.
+    few: for how many images maps are made again, with another label and with other weights.
+    ends: `faithfulness.Removal.ends` by fill, which the first method fills in.
+    made: maps by method and by what they are of, for a method that is judged in smooth form too.
+    """
+
+    model: Classifier
+    images: np.ndarray
+    labels: np.ndarray
+    others: np.ndarray
+    masks: np.ndarray | None
+    scenes: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    seed: int
+    few: int = SANITY
+    ends: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    made: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def subject(
+    model: Classifier,
+    images: np.ndarray,
+    labels: ArrayLike,
+    masks: np.ndarray | None = None,
+    mosaics: int = 0,
+    pool: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+) -> Subject:
+    """What `judge` needs; arguments of `compare`."""
+    images, labels = given(model, images, labels)
+    probabilities = attribution.probabilities(model, images)
+    others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
+    scenes = None
+    if mosaics:
+        pictures, their_labels = given(model, *pool) if pool else (images, labels)
+        own = attribution.probabilities(model, pictures)[np.arange(len(their_labels)), their_labels]
+        pictures, their_labels = localisation.mosaics(pictures, their_labels, own, mosaics, seed)
+        cells = np.random.default_rng(seed).integers(0, 4, mosaics)
+        scenes = pictures, their_labels[np.arange(mosaics), cells], cells
+    return Subject(model, images, labels, others, masks, scenes, seed)
+
+
+def judge(of: Subject, name: str, sigma: float = 0.0) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """One row of a `Comparison`: by measure the values, one number an image, and the chance level if it has one.
+
+    Args:
+        name: which of `attribution.METHODS`.
+        sigma: see `compare`.
+    """
+    model, few = of.model, slice(of.few)
+
+    def made(what, pictures, targets):
+        if (name, what) not in of.made:
+            of.made[name, what] = attribution.METHODS[name](model, pictures, targets, of.seed)
+        return smoothed(of.made[name, what], sigma) if sigma else of.made[name, what]
+
+    maps = made("images", of.images, of.labels)
+    values, chance = _removals(of, maps), {"difference": 0.0, "blur": 0.0, "linear": 0.0}
+    if of.masks is not None:
+        large = enlarged(model, name, maps)
+        for measure, compute in localisation.MEASURES.items():
+            values[measure.replace("_", " ")] = compute(large, of.masks)
+            chance[measure.replace("_", " ")] = float(localisation.chance(compute, large, of.masks).mean())
+    if of.scenes:
+        pictures, targets, cells = of.scenes
+        large = enlarged(model, name, made("mosaics", pictures, targets), "nearest")
+        values["grid pointing"] = localisation.grid_pointing(large, cells)
+        chance["grid pointing"] = 0.25
+    values["other label"] = spearman(maps[few], made("other label", of.images[few], of.others[few]))
+    with sanity.kept_weights(model):
+        sanity.randomise(model, np.random.default_rng(of.seed))
+        values["new weights"] = spearman(maps[few], made("new weights", of.images[few], of.labels[few]))
+    return values, chance
+
 
 def compare(
     model: Classifier,
@@ -67,6 +180,8 @@ def compare(
     mosaics: int = 0,
     names: Sequence[str] | None = None,
     seed: int = 0,
+    pool: tuple[np.ndarray, np.ndarray] | None = None,
+    sigma: float = 0.0,
 ) -> Comparison:
     """Judge maps of `model` by removal of patches, against masks or mosaics, and under another label or other weights.
 
@@ -75,69 +190,48 @@ def compare(
         images, labels: `(B, H, W, 3)`, 0 to 255, and integers `(B,)`: the classes that are explained.
         masks: bool `(B, H, W)`, where the object is; None where nobody knows.
         mosaics: how many mosaics of four images to make for grid pointing; 0 for none.
-        names: which of `attribution.METHODS`; None means all that are defined for the model and not slow.
+        names: which of `attribution.METHODS`; None means all that are defined for the model.
         seed: of everything drawn at random.
+        pool: images and labels that the mosaics are made of, at least eight for each; None means `images`.
+        sigma: of a Gaussian that all maps are blurred by first, in patches: removal favours smooth maps, whatever they
+            know, so that a smooth map is fairly compared with the others in smooth form. 0 leaves them as they are.
 
-    Returns a `Comparison`. Its measures: deletion, insertion, difference (mean fill); blur, linear (the difference
-    with that fill); the five of `localisation.MEASURES` against masks; grid pointing; and two rank correlations of a
-    map with what becomes of it: "other label" for the model's likeliest other class, "new weights" with all weights
-    drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about the model.
+    Returns a `Comparison`. Its measures: deletion, insertion, difference (what is removed has the model's mean colour);
+    blur, linear (the difference with that fill); the five of `localisation.MEASURES` against masks; grid pointing; and
+    two rank correlations of a map with what becomes of it: "other label" for the model's likeliest other class, "new
+    weights" with all weights drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about
+    the model.
     """
     possible = attribution.methods(model, slow=True)
     names = attribution.methods(model) if names is None else names
     for name in names:
         check_choice("method", name, possible)
-    images, labels = given(model, images, labels)
-    probabilities = attribution.probabilities(model, images)
-    others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities).argmax(axis=1)
-    few = slice(SANITY)
-    scenes = _scenes(images, labels, probabilities, mosaics, seed) if mosaics else None
-    values: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
-    chance: dict[str, dict[str, float]] = {name: {} for name in names}
-    for name in names:
-        method = attribution.METHODS[name]
-        maps = method(model, images, labels, seed)
-        values[name] |= _removals(model, images, labels, maps, seed)
-        chance[name] |= {"difference": 0.0, "blur": 0.0, "linear": 0.0}
-        if masks is not None:
-            large = to_image_size(maps, masks.shape[1:])
-            for measure, judge in localisation.MEASURES.items():
-                values[name][measure.replace("_", " ")] = judge(large, masks)
-                chance[name][measure.replace("_", " ")] = localisation.chance(judge, large, masks).mean()
-        if scenes:
-            pictures, targets, cells = scenes
-            values[name]["grid pointing"] = localisation.grid_pointing(method(model, pictures, targets, seed), cells)
-            chance[name]["grid pointing"] = 0.25
-        again = method(model, images[few], others[few], seed)
-        values[name]["other label"] = spearman(maps[few], again)
-        values[name]["new weights"] = maps[few]
-    with sanity.kept_weights(model):
-        sanity.randomise(model, np.random.default_rng(seed))
-        for name, found in values.items():
-            again = attribution.METHODS[name](model, images[few], labels[few], seed)
-            found["new weights"] = spearman(found["new weights"], again)
-    return Comparison(values, chance)
+    judged = subject(model, images, labels, masks, mosaics, pool, seed)
+    rows = {name: judge(judged, name, sigma) for name in names}
+    return Comparison({name: row[0] for name, row in rows.items()}, {name: row[1] for name, row in rows.items()})
 
 
-def _removals(model, images, labels, maps, seed):
-    """Areas under the curves of removal: all three with the mean fill, the difference with the others."""
-    found = {}
-    for fill, steps in FILLS.items():
+def _removals(of, maps):
+    """Areas under the curves of removal: all three with the mean fill, the difference with the others.
+
+    No number of an image depends on which other images are judged with it.
+    """
+    colour, found = of.model.mean, {}
+    fills = {
+        "mean": partial(faithfulness.fill_mean, colour=colour),
+        "blur": faithfulness.fill_blur,
+        "linear": partial(faithfulness.fill_linear, colour=colour, seed=of.seed),
+    }
+    for name, fill in fills.items():
         removal = faithfulness.remove_by_rank(
-            lambda altered: attribution.probabilities(model, altered), images, labels, maps, fill, steps, seed
-        )
+            partial(attribution.probabilities, of.model),
+            of.images, of.labels, maps, fill, FILLS[name], of.seed, of.ends.get(name),
+        )  # fmt: skip
+        of.ends[name] = removal.ends
         deletion, insertion, difference = removal.areas()
         mean = {"deletion": deletion, "insertion": insertion, "difference": difference}
-        found |= mean if fill == "mean" else {fill: difference}
+        found |= mean if name == "mean" else {name: difference}
     return found
-
-
-def _scenes(images, labels, probabilities, number, seed):
-    """Mosaics of confident images, and for each the label and the number of one of its cells, drawn at random."""
-    own = probabilities[np.arange(len(labels)), labels]
-    pictures, their_labels = localisation.mosaics(images, labels, own, number, seed)
-    cells = np.random.default_rng(seed).integers(0, 4, number)
-    return pictures, their_labels[np.arange(number), cells], cells
 
 
 def _with_interval(values, seed):
@@ -161,8 +255,10 @@ def report(name: str, images: int = 512, methods: Sequence[str] | None = None, s
     images = check_whole("images", images, 1, len(dataset.x_test))
     x, labels = dataset.x_test[:images], dataset.y_test[:images]
     masks = dataset.masks_test[:images] if dataset.masks_test is not None else None
+    mosaics = MOSAICS if masks is None else 0
+    pool = dataset.x_test[: 8 * MOSAICS], dataset.y_test[: 8 * MOSAICS]
     begin = time.perf_counter()
-    found = compare(model, x, labels, masks, images if masks is None else 0, methods, seed)
+    found = compare(model, x, labels, masks, mosaics, methods, seed, pool)
     print(f"{record.name}: {images} test images of {dataset.name}, test accuracy {record.metrics['top1']:.2%}")
     print(*found.lines(seed), sep="\n")
     print(f"Means and half-widths of 95 % intervals over the images; measured in {time.perf_counter() - begin:.0f} s.")

@@ -63,7 +63,9 @@ def fill_blur(images: ArrayLike, removed: np.ndarray, sigma: float = 4.0) -> np.
     return np.where(removed[..., None], blurred, images)
 
 
-def fill_linear(images: ArrayLike, removed: np.ndarray, noise: float = 2.5, seed: int = 0) -> np.ndarray:
+def fill_linear(
+    images: ArrayLike, removed: np.ndarray, noise: float = 2.5, seed: int = 0, colour: ArrayLike | None = None
+) -> np.ndarray:
     """Replace the `removed` pixels by the weighted mean of their neighbours, removed ones included, plus some noise.
 
     ROAD's noisy linear imputation (Rong et al. 2022, section 4.2): one linear system an image, so that a hole is
@@ -73,6 +75,7 @@ def fill_linear(images: ArrayLike, removed: np.ndarray, noise: float = 2.5, seed
     Args:
         noise: its standard deviation, in units of 0 to 255.
         seed: of the noise.
+        colour: of an image of which nothing is left, as in `fill_mean`.
     """
     images, holes = np.asarray(images, "float32"), np.array(removed, bool)
     empty = holes.all(axis=(1, 2))
@@ -80,7 +83,7 @@ def fill_linear(images: ArrayLike, removed: np.ndarray, noise: float = 2.5, seed
     smooth = _imputed(images, holes) if holes.any() else images
     noisy = smooth + np.random.default_rng(seed).normal(0, noise, images.shape)
     filled = np.where(holes[..., None], noisy, images).astype("float32")
-    filled[empty] = images.mean(axis=(0, 1, 2))
+    filled[empty] = images.mean(axis=(0, 1, 2)) if colour is None else np.asarray(colour, "float32")
     return filled
 
 
@@ -131,6 +134,11 @@ class Removal:
     most_first: np.ndarray
     least_first: np.ndarray
 
+    @property
+    def ends(self) -> np.ndarray:
+        """Probability of the label with nothing and with everything removed, `(B, 2)`: the same for every map."""
+        return self.most_first[:, [0, -1]]
+
     def areas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean probability along both curves and their difference, `(B,)` each: deletion, insertion, difference.
 
@@ -152,6 +160,7 @@ def remove_by_rank(
     fill: str | Fill = "mean",
     steps: int = 8,
     seed: int = 0,
+    ends: np.ndarray | None = None,
 ) -> Removal:
     """Remove patches of `images` in the order of their `maps`, from both ends, and ask the model at every step.
 
@@ -162,6 +171,7 @@ def remove_by_rank(
         fill: "mean", "blur" or "linear" (see `FILLS`), or a function of the images and the removed pixels like them.
         steps: in how many equal portions the patches are removed.
         seed: of the order among patches of equal value, and of the fill's noise.
+        ends: `Removal.ends` of another map of the same images with the same fill, so that the model is not asked again.
 
     Returns a `Removal`. Raises TypeError or ValueError for images and labels that are none (see `data.checks`), for an
     unknown fill, for maps that are not finite, for a grid that does not divide the images, and for a `predict` that
@@ -188,7 +198,7 @@ def remove_by_rank(
             raise ValueError(f"predict gives {found.shape}; it must give probabilities ({len(labels)}, num_classes)")
         return found[np.arange(len(labels)), check_labels(labels, len(labels), found.shape[1])]
 
-    first, last = probability(ranks, 0), probability(ranks, 1)  # the same from both ends
+    first, last = (probability(ranks, 0), probability(ranks, 1)) if ends is None else np.asarray(ends).T
     curves = [
         np.stack([first, *(probability(rank, share) for share in shares[1:-1]), last], axis=1)
         for rank in (ranks, patches - 1 - ranks)

@@ -90,19 +90,22 @@ MEASURES = {f.__name__: f for f in (pointing, mass, rank_accuracy, roc_auc, iou)
 
 
 def mosaics(
-    images: ArrayLike, labels: ArrayLike, probabilities: ArrayLike, number: int, seed: int = 0
+    images: ArrayLike, labels: ArrayLike, probabilities: ArrayLike, number: int, seed: int = 0, halve: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of four confident images of four classes each: ground truth without masks (Böhle et al. 2021, GridPG).
 
     Args:
         images, labels: `(N, H, W, 3)` and integers `(N,)`.
-        probabilities: of each image's own class, `(N,)`; the more confident half of the images is drawn from.
+        probabilities: of each image's own class, `(N,)`; the more confident half of the images is drawn from, each
+            image at most once, so that the mosaics are independent of one another.
         number: how many mosaics.
         seed: of the draw.
+        halve: whether each cell is an image at half its size, so that a mosaic is as large as an image; else it is
+            twice as large.
 
-    Returns float32 images `(number, H, W, 3)`, each cell an image at half its size, and the four labels of each,
-    `(number, 4)`, in reading order. Raises ValueError for images of fewer than four classes or of odd size, and for
-    images, labels and numbers that are none (see `data.checks`).
+    Returns float32 images `(number, H, W, 3)`, or twice as large, and the four labels of each, `(number, 4)`, in
+    reading order. Raises ValueError for too few images or classes or for images of odd size, and for images, labels
+    and numbers that are none (see `data.checks`).
     """
     images = check_images(images).astype("float32")
     labels, number = check_labels(labels, len(images)), check_whole("number", number)
@@ -111,17 +114,28 @@ def mosaics(
     classes = np.unique(labels[confident])
     if len(classes) < 4 or height % 2 or width % 2:
         raise ValueError(f"{len(classes)} classes and {height} x {width} pixels give no mosaic; use 4 and even sizes")
-    halves = images.reshape(len(images), height // 2, 2, width // 2, 2, -1).mean(axis=(2, 4))
-    random = np.random.default_rng(seed)
-    chosen = np.array(
-        [
-            [random.choice(confident[labels[confident] == label]) for label in random.permutation(classes)[:4]]
-            for _ in range(number)
-        ]
-    )
-    cells = halves[chosen]  # (number, 4, H/2, W/2, 3)
+    chosen = _fours(confident, labels, classes, number, np.random.default_rng(seed))
+    if halve:
+        images = images.reshape(len(images), height // 2, 2, width // 2, 2, -1).mean(axis=(2, 4))
+    cells = images[chosen]  # (number, 4, H/2, W/2, 3)
     rows = [np.concatenate([cells[:, 2 * row], cells[:, 2 * row + 1]], axis=2) for row in (0, 1)]
     return np.concatenate(rows, axis=1), labels[chosen]
+
+
+def _fours(confident, labels, classes, number, random):
+    """For each mosaic four images of four classes, none of them twice, `(number, 4)`."""
+    left = {label: list(random.permutation(confident[labels[confident] == label])) for label in classes}
+    chosen = []
+    for place in range(number):
+        # Of the classes that have most images left, or some would be left over in the end; among equals by chance.
+        fullest = sorted(random.permutation(classes), key=lambda label: -len(left[label]))[:4]
+        if not left[fullest[-1]]:
+            raise ValueError(
+                f"{len(confident)} confident images in {len(classes)} classes make {place} mosaics without using one "
+                f"twice, not {number}; give more images"
+            )
+        chosen.append([left[label].pop() for label in random.permutation(fullest)])
+    return np.array(chosen)
 
 
 def grid_pointing(maps: ArrayLike, cells: ArrayLike) -> np.ndarray:

@@ -5,7 +5,7 @@ a removed patch, and in how many steps: a `Passport` carries them beside the sco
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,19 +13,21 @@ import numpy as np
 
 from vattn_utils import data
 from vattn_utils.data.dataset import Dataset
-from vattn_utils.maps import attribution, faithfulness, localisation, sanity
-from vattn_utils.maps.attention import to_image_size
+from vattn_utils.maps import attribution, comparison, faithfulness, localisation, sanity
+from vattn_utils.maps.pixels import smoothed
 from vattn_utils.models.layers import check_choice
-from vattn_utils.statistics import bootstrap, spearman
+from vattn_utils.statistics import bootstrap, holm, p_value, spearman
 from vattn_utils.training import records
 
 STEPS = 8  # portions in which the patches are removed
 SANITY = 16  # images for which maps are made again, with other weights
+SIGMA = 1.0  # of the Gaussian that smooths a map, in patches
+LEVEL = 0.05  # of all of a table's verdicts together
 DIGITS = 4  # of each image's number, as it is kept: a probability to 1e-4
 
-
 # Maps that do not know the model: what a map must beat before it says anything.
-RIVALS = {"random": attribution.random, "smooth random": attribution.smooth_random, "centre": attribution.centre}
+RIVALS = {name: attribution.METHODS[name] for name in ("random", "smooth random", "centre")}
+SMOOTH = ("smooth random", "centre")  # those of them that remove neighbours together: they are met in smooth form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Passport:
         anew. Near 1: the map does not notice what the model has learned.
     localisation: `(n,)`, rank accuracy against the object's mask, 0 to 1 (`localisation.rank_accuracy`); None where
         the data has no masks.
+    smoothed: the same numbers as `differences` for the maps blurred by a Gaussian of `SIGMA` patches; None where
+        nobody measured them.
     """
 
     record: str
@@ -55,6 +59,7 @@ class Passport:
     rivals: Mapping[str, np.ndarray]
     new_weights: np.ndarray
     localisation: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
 
     @property
     def images(self) -> int:
@@ -69,23 +74,32 @@ class Passport:
         """The mean difference with its interval, in words: "0.120 (95 % interval 0.105 to 0.136)"."""
         return "{:.3f} (95 % interval {:.3f} to {:.3f})".format(*bootstrap(self.differences))
 
+    def against(self, rival: str) -> np.ndarray:
+        """By how much the map exceeds a rival on each image, `(n,)`: in smooth form where the rival is smooth."""
+        own = self.smoothed if rival in SMOOTH and self.smoothed is not None else self.differences
+        return own - self.rivals[rival]
+
     def beats(self, rival: str) -> bool:
-        """Whether the map exceeds a rival by more than the images' chance: the interval of the gain lies above 0."""
-        return self.gains()[rival][1] > 0
+        """Whether the map exceeds a rival by more than the images' chance; see `beaten`."""
+        return rival in beaten([self])[0]
 
     def gains(self) -> dict[str, tuple[float, float, float]]:
-        """By how much the map exceeds each rival, paired over the images: (mean, low, high) of the 95 % interval."""
-        return {name: bootstrap(self.differences - values) for name, values in self.rivals.items()}
+        """By how much the map exceeds each rival (`against`): (mean, low, high) of the 95 % interval."""
+        return {name: bootstrap(self.against(name)) for name in self.rivals}
 
     def sentence(self) -> str:
         """All of it in a few words, as Markdown."""
-        beaten = list(filter(self.beats, self.rivals))
-        lost = [name for name in self.rivals if name not in beaten]
-        rivals = "better than " + ", ".join(beaten) if beaten else ""
-        rivals += (" but " if beaten and lost else "") + ("not better than " + ", ".join(lost) if lost else "")
+        won = beaten([self])[0]
+        lost = [name for name in self.rivals if name not in won]
+        rivals = "better than " + ", ".join(won) if won else ""
+        rivals += (" but " if won and lost else "") + ("not better than " + ", ".join(lost) if lost else "")
+        smooth = "" if self.smoothed is None else f" (smoothed by one patch {self.smoothed.mean():.3f})"
+        where = ""
+        if self.localisation is not None:
+            where = "; on the object (rank accuracy) {:.2f} ({:.2f} to {:.2f})".format(*bootstrap(self.localisation))
         return (
-            f"**{self.method}**, {self.record}: difference of the removal curves {self.score()}, chance 0, "
-            f"{self.images} test images, {self.steps} steps, removed patches {self.fill}; {rivals}. "
+            f"**{self.method}**, {self.record}: difference of the removal curves {self.score()}{smooth}, chance 0, "
+            f"{self.images} test images, {self.steps} steps, removed patches {self.fill}; {rivals}{where}. "
             f"Rank correlation with the map of random weights: {self.new_weights.mean():.2f} "
             f"({len(self.new_weights)} images)."
         )
@@ -100,7 +114,9 @@ class Passport:
         """From what `line` gave. Whatever else stands there (provenance, a digest) is left alone."""
         fields = {field.name: line[field.name] for field in dataclasses.fields(cls) if field.name in line}
         arrays = {
-            name: np.array(fields[name]) for name in ("differences", "new_weights", "localisation") if name in fields
+            name: np.array(fields[name])
+            for name in ("differences", "smoothed", "new_weights", "localisation")
+            if name in fields
         }
         rivals = {name: np.array(values) for name, values in fields["rivals"].items()}
         return cls(**(fields | arrays | {"rivals": rivals}))
@@ -121,19 +137,36 @@ def recorded(record: str, method: str) -> Passport:
     return found
 
 
+def beaten(passports: Sequence[Passport]) -> list[list[str]]:
+    """Which rivals each of several maps beats, with all these verdicts right in 95 % of cases (Holm's correction).
+
+    A map beats a rival if its mean gain (`Passport.against`) is above 0 and chance alone would hardly make it so.
+    """
+    pairs = [(place, rival) for place, one in enumerate(passports) for rival in one.rivals]
+    gains = [passports[place].against(rival) for place, rival in pairs]
+    won: list[list[str]] = [[] for _ in passports]
+    for (place, rival), gain, p in zip(pairs, gains, holm([p_value(gain) for gain in gains]), strict=True):
+        if gain.mean() > 0 and p < LEVEL:
+            won[place].append(rival)
+    return won
+
+
 def table(passports: Iterable[Passport]) -> str:
     """Passports as a Markdown table.
 
-    Its columns: the map; its difference with the half-width of the 95 % interval; whether it beats noise (that of
-    single patches and the smooth one) and a blob in the middle of the picture; and its rank correlation with the map of
-    a model of random weights.
+    Its columns: the map; its difference with the half-width of the 95 % interval, and that of the map in smooth form;
+    whether it beats noise (that of single patches and the smooth one) and a blob in the middle of the picture
+    (`beaten`, for all of the table together); and its rank correlation with the map of a model of random weights.
     """
-    lines = ["| map | difference | beats noise | beats a blob | random weights |", "|---|---:|---|---|---:|"]
-    for one in passports:
+    passports = list(passports)
+    lines = ["| map | difference | smoothed | beats noise | beats a blob | random weights |"]
+    lines.append("|---|---:|---:|---|---|---:|")
+    for one, won in zip(passports, beaten(passports), strict=True):
         mean, low, high = bootstrap(one.differences)
-        noise, blob = one.beats("random") and one.beats("smooth random"), one.beats("centre")
+        smooth = "" if one.smoothed is None else f"{one.smoothed.mean():.3f}"
+        noise, blob = {"random", "smooth random"} <= {*won}, "centre" in won
         lines.append(
-            f"| {one.record.partition('-')[0]}: {one.method} | {mean:.3f} ± {(high - low) / 2:.3f} "
+            f"| {one.record.partition('-')[0]}: {one.method} | {mean:.3f} ± {(high - low) / 2:.3f} | {smooth} "
             f"| {'yes' if noise else 'no'} | {'yes' if blob else 'no'} | {one.new_weights.mean():.2f} |"
         )
     return "\n".join(lines)
@@ -154,30 +187,42 @@ def passport(record: str | records.Record, method: str, images: int = 512, seed:
     Returns a `Passport`. Raises ValueError for a record, a method or a number of images that there is not, or weights
     that are not shipped.
     """
+    return next(measure(record, (method,), images, seed))
+
+
+def measure(
+    record: str | records.Record, methods: Sequence[str], images: int = 512, seed: int = 0
+) -> Iterator[Passport]:
+    """`passport` of several methods, one after the other; the rivals are measured once."""
     record = records.load(record) if isinstance(record, str) else record
     model, dataset = record.model(), data.load(record.dataset)
-    check_choice("method", method, tuple(attribution.methods(model, slow=True)))
+    for method in methods:
+        check_choice("method", method, tuple(attribution.methods(model, slow=True)))
     if not SANITY <= images <= len(dataset.x_test):
         raise ValueError(f"images={images} is not possible; use {SANITY} to {len(dataset.x_test)}")
     x, labels = dataset.x_test[:images], dataset.y_test[:images]
-    maps = attribution.METHODS[method](model, x, labels, seed)
-    rivals = {name: rival(model, x, labels, seed) for name, rival in RIVALS.items()}
-    return Passport(
-        record=record.name,
-        dataset=record.dataset,
-        method=method,
-        top1=record.metrics["top1"],
-        fill="in the mean colour",
-        steps=STEPS,
-        differences=_differences(model, x, labels, maps, seed),
-        rivals={name: _differences(model, x, labels, found, seed) for name, found in rivals.items()},
-        new_weights=_new_weights(model, method, x[:SANITY], labels[:SANITY], maps[:SANITY], seed),
-        localisation=_localisation(maps, dataset, images),
-    )
+    found = {name: _removal(model, x, labels, rival(model, x, labels, seed), seed) for name, rival in RIVALS.items()}
+    ends = found["random"].ends
+    rivals = {name: removal.areas()[2] for name, removal in found.items()}
+    for method in methods:
+        maps = attribution.METHODS[method](model, x, labels, seed)
+        yield Passport(
+            record=record.name,
+            dataset=record.dataset,
+            method=method,
+            top1=record.metrics["top1"],
+            fill="in the mean colour",
+            steps=STEPS,
+            differences=_removal(model, x, labels, maps, seed, ends).areas()[2],
+            smoothed=_removal(model, x, labels, smoothed(maps, SIGMA), seed, ends).areas()[2],
+            rivals=rivals,
+            new_weights=_new_weights(model, method, x[:SANITY], labels[:SANITY], maps[:SANITY], seed),
+            localisation=_localisation(model, method, maps, dataset, images),
+        )
 
 
-def _differences(model, images, labels, maps, seed):
-    removal = faithfulness.remove_by_rank(
+def _removal(model, images, labels, maps, seed, ends=None):
+    return faithfulness.remove_by_rank(
         partial(attribution.probabilities, model),
         images,
         labels,
@@ -185,8 +230,8 @@ def _differences(model, images, labels, maps, seed):
         partial(faithfulness.fill_mean, colour=model.mean),
         STEPS,
         seed,
+        ends,
     )
-    return removal.areas()[2]
 
 
 def _new_weights(model, method, images, labels, maps, seed):
@@ -195,11 +240,10 @@ def _new_weights(model, method, images, labels, maps, seed):
         return spearman(maps, attribution.METHODS[method](model, images, labels, seed))
 
 
-def _localisation(maps, dataset: Dataset, images):
+def _localisation(model, method, maps, dataset: Dataset, images):
     if dataset.masks_test is None:
         return None
-    masks = dataset.masks_test[:images]
-    return localisation.rank_accuracy(to_image_size(maps, masks.shape[1:]), masks)
+    return localisation.rank_accuracy(comparison.enlarged(model, method, maps), dataset.masks_test[:images])
 
 
 def _rounded(value):

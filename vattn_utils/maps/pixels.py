@@ -8,6 +8,7 @@ much, and a map that is enlarged by it lies where its tokens look.
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
 from keras import ops
 from numpy.typing import ArrayLike
 
@@ -114,6 +115,17 @@ def to_image_size(
         share = share[:, None] if axis == -2 else share
         enlarged = np.take(enlarged, low, axis) * (1 - share) + np.take(enlarged, high, axis) * share
     return enlarged
+
+
+def smoothed(maps: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    """Maps `(B, rows, columns)` blurred by a Gaussian, whose border goes on for ever.
+
+    Removal favours maps that remove neighbours together, whatever they know: a smooth rival is met in smooth form.
+
+    Args:
+        sigma: standard deviation of the Gaussian, in patches.
+    """
+    return scipy.ndimage.gaussian_filter(maps, (0, sigma, sigma), mode="nearest")
 
 
 def to_grid(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
