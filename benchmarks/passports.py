@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from vattn_utils.data.files import write_atomically
-from vattn_utils.maps.passport import Passport, passport
+from vattn_utils.maps.passport import Passport, measure
 from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
 
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results" / "passports.jsonl"
 IMAGES = 512
 # The methods that the book reads as "where it looked", model by model.
 SHOWN = {
-    "vit": ("raw attention", "rollout", "evidence"),
+    "vit": ("raw attention", "pooling", "rollout", "evidence"),
     "eanet": ("pooling", "evidence"),
     "patch_convnet": ("pooling",),
 }
@@ -42,9 +42,10 @@ def lines(path: Path = RESULTS) -> list[dict]:
 def measure_missing(path: Path = RESULTS, images: int = IMAGES) -> None:
     """Measure what is missing, line by line: each is written before the next begins."""
     there = lines(path)
-    for record, method in WANTED:
-        if (record, method) not in {(line["record"], line["method"]) for line in there}:
-            found = passport(record, method, images)
+    for record in dict.fromkeys(record for record, _ in WANTED):
+        measured = {line["method"] for line in there if line["record"] == record}
+        missing = [method for one, method in WANTED if one == record and method not in measured]
+        for found in measure(record, missing, images) if missing else ():
             there.append({**found.line(), "provenance": provenance()})
             write_atomically(path, "".join(map(to_line, there)))
             print(found.sentence(), flush=True)
