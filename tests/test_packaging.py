@@ -131,7 +131,8 @@ def test_an_index_is_told_who_made_it_what_for_and_under_which_licence(made, pac
     assert said["Author"] == Book(ROOT).config()["author"]
     assert "@" not in " ".join(value for key, value in said.items() if "uthor" in key or "aintainer" in key)
     assert said["License-Expression"] == "Apache-2.0"
-    assert f"Repository, {ADDRESS}" in said.get_all("Project-URL")
+    (link,) = said.get_all("Project-URL")
+    assert link == f"Repository, {ADDRESS}" or package == "bookproof"  # which a fork of the book does not make its own
     assert said["Summary"]
     classifiers = said.get_all("Classifier")
     assert "Typing :: Typed" in classifiers

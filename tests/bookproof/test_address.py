@@ -42,6 +42,14 @@ def test_a_fork_changes_its_config_and_the_command_does_the_rest(book, capsys):
     assert chapter(book).cells[1].outputs == before.cells[1].outputs
 
 
+def test_the_metadata_of_the_books_package_name_it_too(book):
+    project = book.root / "pyproject.toml"
+    text = project.read_text() + f'\n[project.urls]\nHome = "https://a.host"\nRepository = "{ORIGINAL}"\n'
+    project.write_text(text)
+    assert run(book) == 0
+    assert project.read_text() == text.replace(ORIGINAL, FORK)
+
+
 def test_a_second_run_changes_nothing(book, capsys):
     run(book)
     text = (book.root / "book" / "mini.ipynb").read_bytes()

@@ -124,10 +124,11 @@ def lay_out(book: Book, options: argparse.Namespace) -> int:
 
 
 def addressed(book: Book, options: argparse.Namespace) -> int:
-    """write the repository's address of _config.yml into the chapters that install from it"""
+    """write the repository's address of _config.yml into the chapters that install from it, and pyproject.toml"""
     due = address.repository(book)
-    changed = [path.name for path in book.chapters().values() if address.write(path, due)]
-    print(f"{due}: {', '.join(changed) or 'every chapter has it already'}")
+    places = [*book.chapters().values(), *book.root.glob("pyproject.toml")]
+    changed = [path.name for path in places if address.write(path, due)]
+    print(f"{due}: {', '.join(changed) or 'it stands everywhere already'}")
     return 0
 
 

@@ -1,8 +1,9 @@
 """The repository's address stands in `_config.yml`, as `repository: url:`, and nowhere else by hand.
 
 A chapter opened in Colab is a bare notebook, so its first cell must hold the address too: `%pip install git+ADDRESS`,
-once for each package that it installs (`git+ADDRESS#subdirectory=FOLDER`). `python -m bookproof address` writes the
-address of `_config.yml` into every chapter. A fork changes `_config.yml`, runs it, and is done; the check of hygiene
+once for each package that it installs (`git+ADDRESS#subdirectory=FOLDER`), and the metadata of a package that is built
+here hold it in pyproject.toml, as `Repository = "ADDRESS"`. `python -m bookproof address` writes the address of
+`_config.yml` into both. A fork changes `_config.yml`, runs it, and is done; the check of hygiene
 fails a notebook that still names another address.
 """
 
@@ -16,6 +17,7 @@ from bookproof.notebooks import Node, code_cells
 ADDRESS = re.compile(r"https://[\w.-]+(/[\w.-]+){2,}")
 # As they stand in a cell and, to the letter, in the notebook's file.
 INSTALL = re.compile(r"[%!]pip install\b[^\n]*")
+PROJECT = re.compile(r"""^(Repository *= *")[^"]*""", re.MULTILINE)
 SOURCE = re.compile(r"""(\bgit\+)([^\s"'\\#]+)""")
 
 
@@ -51,9 +53,12 @@ def installed(notebook: Node) -> list[tuple[int, str]]:
 
 
 def write(path: Path, address: str) -> bool:
-    """Let the notebook at `path` install from `address`, and change no other byte. True if there was need."""
+    """Let the notebook at `path` install from `address`, or a pyproject.toml name it; True if there was need.
+
+    No other byte is changed.
+    """
     text = path.read_text(encoding="utf-8")
-    changed = replaced(text, address)
+    changed = PROJECT.sub(rf"\g<1>{address}", text) if path.suffix == ".toml" else replaced(text, address)
     if changed == text:
         return False
     path.write_text(changed, encoding="utf-8")
