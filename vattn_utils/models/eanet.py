@@ -65,7 +65,7 @@ class ExternalAttention(Configured, layers.Layer):
     def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]
         check_divisible("dim", dim, "heads", self.heads)
-        self.head_dim = dim // self.heads  # d, of one head
+        self.head_dim = dim // self.heads  # d_h, of one head
         self.inner_heads, inner = self.heads * self.coefficient, dim * self.coefficient
         self.query_kernel = self.add_weight(shape=(dim, inner), name="query_kernel")
         self.query_bias = self.add_weight(shape=(inner,), initializer="zeros", name="query_bias")
@@ -90,8 +90,8 @@ class ExternalAttention(Configured, layers.Layer):
         if self.folded:
             kernel, bias = self._folded_query()
             return ops.reshape(ops.matmul(x, kernel) + bias, (-1, x.shape[1], self.inner_heads, self.memory_slots))
-        query = ops.matmul(x, self.query_kernel) + self.query_bias  # (B, N, heads * d)
-        query = ops.reshape(query, (-1, x.shape[1], self.inner_heads, self.head_dim))  # (B, N, heads, d)
+        query = ops.matmul(x, self.query_kernel) + self.query_bias  # (B, N, heads * d_h)
+        query = ops.reshape(query, (-1, x.shape[1], self.inner_heads, self.head_dim))  # (B, N, heads, d_h)
         return ops.matmul(query, self.memory_key) + self.memory_key_bias
 
     def read_memory(self, attention: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class ExternalAttention(Configured, layers.Layer):
         if self.folded:
             kernel, bias = self._folded_output()
             return ops.matmul(ops.reshape(attention, (-1, tokens, kernel.shape[0])), kernel) + bias
-        x = ops.matmul(attention, self.memory_value) + self.memory_value_bias  # (B, N, heads, d)
+        x = ops.matmul(attention, self.memory_value) + self.memory_value_bias  # (B, N, heads, d_h)
         x = ops.reshape(x, (-1, tokens, self.inner_heads * self.head_dim))
         return ops.matmul(x, self.output_kernel) + self.output_bias
 
@@ -119,7 +119,7 @@ class ExternalAttention(Configured, layers.Layer):
 
     def _folded_output(self):
         """M_v W_o as one matrix `(heads * S, dim)`, and its bias."""
-        heads = ops.reshape(self.output_kernel, (self.inner_heads, self.head_dim, -1))  # (heads, d, dim)
+        heads = ops.reshape(self.output_kernel, (self.inner_heads, self.head_dim, -1))  # (heads, d_h, dim)
         kernel = ops.matmul(self.memory_value, heads)  # (heads, S, dim)
         bias = self.output_bias + ops.sum(ops.matmul(self.memory_value_bias, heads), axis=0)
         return ops.reshape(kernel, (self.inner_heads * self.memory_slots, -1)), bias

@@ -3,7 +3,7 @@ r"""PatchConvNet: a convolutional trunk under attention pooling (Touvron et al. 
 The network keeps one resolution from stem to end (section 3.1). In place of average pooling, a trained class query
 attends once to all patches (section 3.2); the weights of that one attention are the map:
 
-$$a = \mathrm{softmax}\left(q_{CLS} K^\top / \sqrt{d}\right), \qquad y = a V W_o$$
+$$a = \mathrm{softmax}\left(q_{CLS} K^\top / \sqrt{d_h}\right), \qquad y = a V W_o$$
 """
 
 import math

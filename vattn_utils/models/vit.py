@@ -57,11 +57,11 @@ POOL_SIZES = {"convolutional": 3, "convolutional-centred": 4}  # of the convolut
 class SelfAttention(Configured, layers.Layer):
     r"""Multi-head self-attention, token to token (Vaswani et al. 2017, section 3.2; ViT, appendix A).
 
-    $$A = \mathrm{softmax}\left(Q K^\top / \sqrt{d}\right), \qquad y = A V W_o$$
+    $$A = \mathrm{softmax}\left(Q K^\top / \sqrt{d_h}\right), \qquad y = A V W_o$$
 
     Args:
         heads: number of heads.
-        head_dim: width d of each head; None means dim / heads.
+        head_dim: width d_h of each head; None means dim / heads.
         dropout: rate at which attention weights are dropped in training.
 
     Takes `(B, N, dim)`; returns the same shape and, with `return_attention=True`, also the weights
@@ -88,13 +88,13 @@ class SelfAttention(Configured, layers.Layer):
         tokens = x.shape[1]
         x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.head_dim))
         # Not by index: the gradient of a slice is as large as the whole, that of unstack is one concatenation.
-        query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d) each
+        query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d_h) each
         attention = None
         if return_attention or perturbation is not None or (training and self.dropout):
             attention = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query * self.head_dim**-0.5, key), axis=-1)
             if perturbation is not None:
                 attention = attention + perturbation
-            x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention), value)  # (B, N, heads, d)
+            x = ops.einsum("bhqk,bkhd->bqhd", self.attention_dropout(attention), value)  # (B, N, heads, d_h)
         else:
             x = ops.dot_product_attention(query, key, value)
         x = self.output_projection(ops.reshape(x, (-1, tokens, self.heads * self.head_dim)))

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,10 @@ def handlers(page: str) -> list[str]:
     return [html.unescape(first or second) for first, second in HANDLER.findall(SCRIPT.sub("", page))]
 
 
-def policy(page: str, handled: Iterable[str] = ()) -> str:
-    """The policy of a page: what it holds and what lies beside it, by name.
-
-    handled: the programs in other pages' attributes; the search reads those pages.
-    """
+def policy(page: str) -> str:
+    """The policy of a page: what it holds and what lies beside it, by name."""
     scripts = [body for attributes, body in SCRIPT.findall(page) if not NOT_RUN.search(attributes)]
-    attributes = [*handlers(page), *handled]
+    attributes = handlers(page)
     named = dict.fromkeys(digest(text) for text in [*scripts, *attributes])
     allowed = " ".join(["'self'", "'wasm-unsafe-eval'", *(["'unsafe-hashes'"] if attributes else []), *named])
     return (
@@ -49,13 +45,11 @@ def write_policies(app: Any, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     built = Path(app.outdir)
-    paths = [path for path in sorted(built.rglob("*.html")) if "_static" not in path.relative_to(built).parts]
-    pages = {path: path.read_text(encoding="utf-8") for path in paths}
-    handled = {text: None for page in pages.values() for text in handlers(page)}
-    for path, page in pages.items():
+    for path in sorted(built.rglob("*.html")):
+        page = path.read_text(encoding="utf-8")
         head = HEAD.search(page)
-        if head:
-            meta = f'\n    <meta http-equiv="Content-Security-Policy" content="{policy(page, handled)}">'
+        if head and "_static" not in path.relative_to(built).parts:
+            meta = f'\n    <meta http-equiv="Content-Security-Policy" content="{policy(page)}">'
             path.write_text(page[: head.end()] + meta + page[head.end() :], encoding="utf-8")
 
 
