@@ -5,16 +5,13 @@ record, the code or the converter changed (`made`), and always with the same byt
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from vattn_utils.data import cifar, files
 from vattn_utils.maps.passport import Passport
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.publish import controls, made
+from vattn_utils.publish import controls, litert, made
 from vattn_utils.statistics import bootstrap
 from vattn_utils.training import records
 from vattn_utils.training.records import Record, RecordError
@@ -69,8 +66,6 @@ def graph(model: Classifier) -> bytes:
     head_mask; outputs: logits, and for layer i map_i and the steps to it, by name. See `controls.forward`. Needs
     TensorFlow as Keras' backend.
     """
-    import tensorflow as tf  # here alone: every other command does without it
-
     mask = controls.mask_shape(model)
     shapes = {
         "pixels": (1, model.image_size, model.image_size, 3),
@@ -85,16 +80,7 @@ def graph(model: Classifier) -> bytes:
         found |= {f"{name}_{index}": step for index, of in enumerate(steps) for name, step in of.items()}
         return {"logits": logits, **found}
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    specs = [keras.InputSpec(shape=shape, dtype="float32", name=name) for name, shape in shapes.items()]
-    archive.add_endpoint("serve", outputs, specs)
-    with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+    return litert.convert(model, outputs, shapes, half=True)
 
 
 def description(record: Record, model: Classifier) -> dict[str, Any]:

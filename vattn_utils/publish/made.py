@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 FOLDER = ROOT / "_build" / "live"
 LIST = "models.json"
-CODE = ("controls.py", "live.py")  # of this station, what a graph follows from
+CODE = ("controls.py", "litert.py", "live.py")  # of this station, what a graph follows from
 # The records on the live page, by what the page calls their models.
 RECORDS = {
     "vit": "vit-cifar100-book",

@@ -1,17 +1,17 @@
-"""The ten pictures that the live page offers: seven that come with scikit-image, and three drawn shapes.
+"""The ten pictures that may be shown everywhere: seven that come with scikit-image, and three drawn shapes.
 
 `python -m vattn_utils.publish.samples DIR` writes them, and `samples.json`, which says what and whose they are.
 """
 
+import importlib
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skimage.data
 from PIL import Image
 
 from vattn_utils.data import shapes
@@ -21,25 +21,30 @@ EDGE = 256  # of a photograph, in pixels
 CC0 = "CC0 1.0"
 PUBLIC = "public domain"
 SOURCE = "https://scikit-image.org/docs/stable/api/skimage.data.html"
-# id, how it is loaded, title, alt text, licence, credit.
-PHOTOGRAPHS: list[tuple[str, Callable[[], np.ndarray], str, str, str, str]] = [
-    ("cat", skimage.data.chelsea, "Cat", "The face of a tabby cat", CC0, "Stefan van der Walt"),
-    ("rocket", skimage.data.rocket, "Rocket", "A rocket on its launch pad at dusk", PUBLIC, "SpaceX"),
-    ("coffee", skimage.data.coffee, "Cup", "A cup of coffee on a red saucer", CC0, "Rachel Michetti"),
-    ("astronaut", skimage.data.astronaut, "Astronaut", "An astronaut in an orange suit, smiling", PUBLIC, "NASA"),
-    ("camera", skimage.data.camera, "Cameraman", "A man at a camera on a tripod, grey", CC0, "Lav Varshney"),
-    ("retina", skimage.data.retina, "Retina", "The back of a human eye, an orange disc", CC0, "Mikael Häggström"),
-    ("horse", skimage.data.horse, "Horse", "The black silhouette of a horse on white", CC0, "Andreas Preuss"),
+# id, its name in skimage.data, title, alt text, licence, credit.
+PHOTOGRAPHS: list[tuple[str, str, str, str, str, str]] = [
+    ("cat", "chelsea", "Cat", "The face of a tabby cat", CC0, "Stefan van der Walt"),
+    ("rocket", "rocket", "Rocket", "A rocket on its launch pad at dusk", PUBLIC, "SpaceX"),
+    ("coffee", "coffee", "Cup", "A cup of coffee on a red saucer", CC0, "Rachel Michetti"),
+    ("astronaut", "astronaut", "Astronaut", "An astronaut in an orange suit, smiling", PUBLIC, "NASA"),
+    ("camera", "camera", "Cameraman", "A man at a camera on a tripod, grey", CC0, "Lav Varshney"),
+    ("retina", "retina", "Retina", "The back of a human eye, an orange disc", CC0, "Mikael Häggström"),
+    ("horse", "horse", "Horse", "The black silhouette of a horse on white", CC0, "Andreas Preuss"),
 ]
 DRAWN = (shapes.TEST[0], shapes.TEST[1], shapes.TEST[2])  # which images of `shapes`
 
 
 def pictures() -> dict[str, bytes]:
-    """The files by name: photographs as JPEG, their central square in 256 pixels; shapes as PNG; `samples.json`."""
+    """The files by name: photographs as JPEG, their central square in 256 pixels; shapes as PNG; `samples.json`.
+
+    Raises ModuleNotFoundError where scikit-image is not installed.
+    """
     found: dict[str, bytes] = {}
     listed: list[dict[str, Any]] = []
-    for name, load, title, alt, licence, credit in PHOTOGRAPHS:
-        image = Image.fromarray(_square(load())).convert("RGB").resize((EDGE, EDGE), Image.Resampling.LANCZOS)
+    photographs = importlib.import_module("skimage.data")  # here alone: the package does without scikit-image
+    for name, loaded, title, alt, licence, credit in PHOTOGRAPHS:
+        whole = Image.fromarray(_square(getattr(photographs, loaded)()))
+        image = whole.convert("RGB").resize((EDGE, EDGE), Image.Resampling.LANCZOS)
         found[f"{name}.jpg"] = _file(image, "JPEG", quality=85)
         words = dict(title=title, alt=alt, licence=licence, credit=credit, source=SOURCE)
         listed.append(dict(id=name, file=f"{name}.jpg", **words, width=EDGE, height=EDGE))

@@ -20,7 +20,7 @@ except ImportError:  # Windows, where nobody is kept out
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of `files`, each under its name, in the place of one that may be there.
+    """Write a folder of `files`, each under its name, such as "a" or "b/c", in the place of one that may be there.
 
     The old one lives until the new one is whole on the disk. If the process dies just while the two change places, the
     old one is called as `kept(folder)` says. Raises OSError: the old folder is then as it was, or, where only the last
@@ -32,6 +32,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         new.mkdir()
         for name, content in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
             _write(new / name, content)
         sync(new)
         if folder.exists():
