@@ -1,4 +1,4 @@
-"""One command line: `python -m vattn_utils train | records | faithfulness | audit | export`, installed as `vattn` too.
+"""One command line: `python -m vattn_utils train | records | faithfulness | audit | export | publish`.
 
 Here arguments are read, and nothing else: what a command does stands in its station.
 """
@@ -15,7 +15,7 @@ from vattn_utils.audit import upstream
 from vattn_utils.data import DataError
 from vattn_utils.maps import attribution, comparison
 from vattn_utils.maps.passport import passport
-from vattn_utils.publish import live
+from vattn_utils.publish import PublishError, hub, live, space, upload
 from vattn_utils.training import records, train, verification, writing
 from vattn_utils.training.records import RecordError
 from vattn_utils.training.run_folder import TrainingError
@@ -34,13 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (_faithfulness, "measure how far the maps of a recorded run can be trusted, against chance"),
         (_audit, "check a published training script, one defect at a time"),
         (_export, "write the recorded models as the live page runs them"),
+        (_publish, "write a recorded run as a repository of the Hugging Face Hub, or the live page as a Space"),
     ):
         name = add.__name__.removeprefix("_")
         add(commands.add_parser(name, help=what, description=what.capitalize() + "."))
     options = parser.parse_args(arguments)
     try:
         return int(options.do(options) or 0)
-    except (DataError, RecordError, TrainingError) as error:
+    except (DataError, RecordError, TrainingError, PublishError) as error:
         return parser.error(str(error))
 
 
@@ -135,6 +136,35 @@ def _audit(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", type=Path, required=True, metavar="DIR", help="where the models and their list go")
     parser.set_defaults(do=lambda options: live.export(options.live))
+
+
+def _publish(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("record", nargs="?", help="name of a recorded run that ships weights")
+    what.add_argument("--space", action="store_true", help="the live page instead, as a static Space")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder, which must not be there yet")
+    parser.add_argument("--replace", action="store_true", help="replace an older publication in that folder")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload it there too; needs huggingface_hub and a token")
+
+    def do(options):
+        if options.push:
+            upload.check(options.push)
+        if options.space:
+            space.publish(options.to, options.replace)
+        else:
+            hub.publish(options.record, options.to, options.push, options.replace)
+        print(f"{options.to}: {sum(path.is_file() for path in options.to.rglob('*'))} files")
+        if options.push:
+            print(upload.upload(options.to, options.push, "space" if options.space else "model"))
+
+    parser.set_defaults(do=do)
+
+
+def _own(folder: Path, size: int) -> Dataset:
+    """One's own pictures, which `data.load` finds by their name as long as what is returned is in use."""
+    own = from_folder(folder, size)
+    print(f"{own!r}; each picture's central square, resized to {size} x {size} pixels")
+    return own
 
 
 def _names(text: str) -> tuple[str, ...]:
