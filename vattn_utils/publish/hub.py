@@ -3,7 +3,6 @@
 Everything is made and verified in memory and then written at once: a folder is whole, or not there.
 """
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -113,7 +112,7 @@ def saved(model: Classifier) -> bytes:
 def _log(record):
     """The record's history for TensorBoard, by its place in the repository."""
     with tempfile.TemporaryDirectory() as folder:
-        writing.write_events(dataclasses.replace(record, path=Path(folder)))
+        writing.write_events(record, Path(folder) / "tensorboard")
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in Path(folder).glob("tensorboard/*")}
 
 

@@ -149,11 +149,15 @@ def _array(weight: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(weight)
 
 
-def write_events(record: records.Record) -> None:
-    """Write the record's history as scalars for TensorBoard, into its folder `tensorboard/`; needs `tensorboard`."""
+def write_events(record: records.Record, folder: Path | None = None) -> None:
+    """Write the record's history as scalars for TensorBoard; needs `tensorboard`.
+
+    Args:
+        folder: which is replaced; None means the record's own, `tensorboard/`.
+    """
     from tensorboard.summary import Writer
 
-    folder = record.path / "tensorboard"
+    folder = record.path / "tensorboard" if folder is None else folder
     shutil.rmtree(folder, ignore_errors=True)
     writer = Writer(str(folder))
     finished = np.cumsum(record.history["seconds"])
