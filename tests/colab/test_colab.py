@@ -23,7 +23,7 @@ ROOT = BOOK.root
 
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 # What the chapters need, or meet, in Colab, and pyproject.toml does not name, as it is Colab's.
-COLABS = ["scikit-image", "pooch", "tqdm", "ipykernel", "nbclient"]
+COLABS = ["scikit-image", "tensorboard", "pooch", "tqdm", "ipykernel", "nbclient"]
 BOOKPROOF = tomllib.loads((ROOT / "bookproof" / "pyproject.toml").read_text())["project"]
 VERSIONS = {
     # TensorFlow 2.18 is the first that came with Keras 3.8 out of the same months.
