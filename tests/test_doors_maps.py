@@ -7,7 +7,17 @@ from keras import layers
 from PIL import Image
 
 from vattn_utils import models
-from vattn_utils.maps import attention, attribution, comparison, faithfulness, localisation
+from vattn_utils.maps import (
+    attention,
+    attnlrp,
+    attribution,
+    comparison,
+    faithfulness,
+    lens,
+    localisation,
+    tokens,
+    value_norm,
+)
 from vattn_utils.models import eanet
 
 SMALL = dict(num_classes=4, image_size=8, dim=16, depth=1, mlp_dim=16)
@@ -40,6 +50,7 @@ WITH_LABELS = {
     **{name: of(method) for name, method in attribution.METHODS.items()},
     "attention_gradients": of(attribution.attention_gradients),
     "input_gradients": of(attribution.input_gradients),
+    "ledger": of(attnlrp.ledger),
     "integrated_gradients": of(attribution.integrated_gradients),
     "remove_by_rank": removal,
     "compare": of(comparison.compare),
@@ -48,6 +59,9 @@ WITH_LABELS = {
 DOORS = {
     **WITH_LABELS,
     "maps": lambda model, images, labels: attention.maps(model, images),
+    "value_norms": lambda model, images, labels: value_norm.value_norms(model, images),
+    "logit_lens": lambda model, images, labels: lens.logit_lens(model, images),
+    "readership": lambda model, images, labels: tokens.readership(model, images),
     "batches": lambda model, images, labels: next(attention.batches(model, images)),
     "logits": lambda model, images, labels: attribution.logits(model, images),
     "probabilities": lambda model, images, labels: attribution.probabilities(model, images),
@@ -123,6 +137,10 @@ def test_a_batch_size_is_a_whole_number_from_1_in_every_door(model, memory, batc
         lambda: attribution.attention_gradients(model, IMAGES, LABELS, batch_size),
         lambda: attribution.input_gradients(model, IMAGES, LABELS, batch_size),
         lambda: attribution.integrated_gradients(model, IMAGES, LABELS, batch_size=batch_size),
+        lambda: attnlrp.ledger(model, IMAGES, LABELS, batch_size),
+        lambda: value_norm.value_norms(model, IMAGES, batch_size),
+        lambda: lens.logit_lens(model, IMAGES, batch_size=batch_size),
+        lambda: tokens.readership(model, IMAGES, batch_size),
         lambda: eanet.freeze_denominators(memory, IMAGES, batch_size),
     ):
         with pytest.raises((TypeError, ValueError), match=r"batch_size=.*; use 1 or more"):

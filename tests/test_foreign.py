@@ -135,6 +135,12 @@ def test_a_model_that_has_nothing_to_show_is_told_what_it_needs():
         attention.maps(nothing, IMAGES)
 
 
+@pytest.mark.parametrize("images", [None, [IMAGES[0]], IMAGES[:0]])
+def test_what_are_no_images_is_refused(images):
+    with pytest.raises(TypeError, match="images are an array of one or more, as 'page' takes them"):
+        attention.maps(page(depth=1), images)
+
+
 def test_a_model_of_the_book_knows_its_own_grid():
     model = tiny_model(vit, "book")
     (layer, *_) = attention.maps(model, IMAGES * 255, grid=model.grid)

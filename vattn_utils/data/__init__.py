@@ -6,7 +6,7 @@ are drawn in `shapes.py`.
 
 from pathlib import Path
 
-from vattn_utils.data import cifar, shapes
+from vattn_utils.data import cifar, folder, shapes
 from vattn_utils.data.checks import check_class_names, check_images, check_labels, nearest_hint
 from vattn_utils.data.dataset import (
     DamagedData,
@@ -17,6 +17,7 @@ from vattn_utils.data.dataset import (
     WrongLayout,
 )
 from vattn_utils.data.fetch import FetchError
+from vattn_utils.data.folder import from_arrays, from_folder
 from vattn_utils.data.pictures import read_picture
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "check_class_names",
     "check_images",
     "check_labels",
+    "from_arrays",
+    "from_folder",
+    "is_own",
     "load",
     "read_picture",
 ]
@@ -48,15 +52,18 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     arrays are the same to the last bit: they are put into canonical order, and their digest is compared with ours.
 
     Args:
-        name: one of the four names.
+        name: one of the four names, or that of what `from_folder` or `from_arrays` made in this process.
         root: a directory to look in first; shapes need none.
 
     Raises:
         UnknownDataset: for another name.
         WrongLayout, DamagedData: if a file that was found is not the data set; no other place is tried then.
-        DataUnavailable: if there is no file, and no server gave one; or if `root` or `$VATTN_DATA` may not be read.
+        DataUnavailable: if there is no file, and no server gave one; if `root` or `$VATTN_DATA` may not be read; or
+            if one's own pictures are not at hand.
         ValueError: if `$VATTN_DATA` or `$VATTN_CACHE` is a relative path.
     """
+    if is_own(name):
+        return folder.read(name)
     _check_name(name)
     return shapes.load(name) if name in shapes.NUM_CLASSES else cifar.load(name, root)
 
@@ -64,13 +71,20 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
 def at_hand(name: str, root: str | Path | None = None) -> Path | None:
     """The file that `load(name, root)` would take the data set from, or None if it would ask the network.
 
-    The file is not opened. Shapes are always at hand: theirs is the module that draws them. Raises as
-    `load` does where a name or a folder cannot be.
+    The file is not opened. Shapes are always at hand: theirs is the module that draws them; one's own pictures have no
+    file. Raises as `load` does where a name or a folder cannot be.
     """
+    if is_own(name):
+        return None
     _check_name(name)
     if name in shapes.NUM_CLASSES:
         return Path(shapes.__file__)
     return cifar.find(name, root)[0]
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is that of somebody's own pictures, which nobody else has: `from_folder`, `from_arrays`."""
+    return isinstance(name, str) and name.startswith(folder.PREFIX)
 
 
 def _check_name(name: str) -> None:

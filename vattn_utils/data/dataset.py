@@ -67,14 +67,32 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def repeated(self) -> dict[str, int]:
+        """How many images stand in the data more than once, pixel by pixel, whatever their labels.
+
+        "test in training": test images that stand among the training images; "training" and "test": images that an
+        equal one of the same split stands before.
+        """
+        train, test = ([image.tobytes() for image in images] for images in (self.x_train, self.x_test))
+        known = set(train)
+        return {
+            "test in training": sum(image in known for image in test),
+            "training": len(train) - len(known),
+            "test": len(test) - len(set(test)),
+        }
+
     def statistics(self) -> dict[str, tuple[float, ...]]:
-        """{"mean": (r, g, b), "std": (r, g, b)} of the training images, in units of 0 to 255, exact to the last bit."""
+        """{"mean": (r, g, b), "std": (r, g, b)} of the training images, in units of 0 to 255, exact to the last bit.
+
+        A channel that is the same in every pixel has nothing to be divided by: its std is 1.
+        """
         total = squares = np.zeros(3, np.uint64)  # whole numbers, so that no order of adding matters
         for start in range(0, len(self.x_train), 2000):
             part = self.x_train[start : start + 2000].astype(np.uint32)
             total, squares = total + part.sum((0, 1, 2)), squares + (part * part).sum((0, 1, 2))
         mean, square = (sums / self.x_train[..., 0].size for sums in (total, squares))
-        return {"mean": tuple(mean.tolist()), "std": tuple(np.sqrt(square - mean**2).tolist())}
+        variance = square - mean**2
+        return {"mean": tuple(mean.tolist()), "std": tuple(np.sqrt(np.where(variance > 0, variance, 1)).tolist())}
 
     def split(self, validation: int | float, seed: int) -> tuple[Pair, Pair]:
         """Hold a part of the training images out: `((x, y), (x_val, y_val))`, each in the data set's order.

@@ -47,12 +47,14 @@ def maps(
             raise ValueError(f"grid={grid} is not that of {model.name}, whose tokens are {model.grid}; leave it out")
         return attention_map.maps(model, images, batch_size)
     batch_size = check_whole("batch_size", batch_size)
+    if not hasattr(images, "shape") or not len(images):
+        raise TypeError(f"images are an array of one or more, as {model.name!r} takes them, not {images!r:.80}")
     batches = []
     for start in range(0, len(images), batch_size):
         with _asked(model) as seen:
             model(ops.convert_to_tensor(images[start : start + batch_size]), training=False)
         batches.append(seen)
-    if not batches or not batches[0]:
+    if not batches[0]:
         raise TypeError(
             "a map of attention needs a Classifier of vattn_utils.models or a model that calls "
             f"keras.layers.MultiHeadAttention or GroupQueryAttention, not {type(model).__name__} {model.name!r}, in "
