@@ -57,6 +57,12 @@ def test_the_sentence_names_n_interval_chance_steps_fill_and_rivals(found):
         assert part in said
 
 
+def test_a_note_is_the_sentence_folded(found):
+    first, empty, sentence, *_ = found.note().splitlines()
+    assert first.startswith("<details><summary>")
+    assert (empty, sentence) == ("", found.sentence())
+
+
 def test_a_map_as_good_as_its_rivals_is_called_no_better(found):
     same = dataclasses.replace(found, differences=found.rivals["centre"], smoothed=found.rivals["centre"])
     assert "not better than" in same.sentence()

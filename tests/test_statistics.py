@@ -56,6 +56,13 @@ def test_holm_corrects_as_r_does():
     assert statistics.holm([]).tolist() == []
 
 
+def test_of_several_differences_those_are_told_that_hold_together():
+    zero, wide = RANDOM.normal(0, 1, 40), RANDOM.normal(0, 1, 12)
+    almost = wide - wide.mean() + 0.65 * wide.std(ddof=1)  # p = 0.046 alone
+    assert statistics.not_zero([almost]) == [True]
+    assert statistics.not_zero([almost, zero - zero.mean(), zero + 5]) == [False, False, True]
+
+
 def test_a_share_has_wilsons_interval():
     # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
     known = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611), (1, 29): (0.0061, 0.1718)}

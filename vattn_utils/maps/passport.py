@@ -16,13 +16,12 @@ from vattn_utils.data.dataset import Dataset
 from vattn_utils.maps import attribution, comparison, faithfulness, localisation, sanity
 from vattn_utils.maps.pixels import smoothed
 from vattn_utils.models.layers import check_choice
-from vattn_utils.statistics import bootstrap, holm, p_value, spearman
+from vattn_utils.statistics import bootstrap, not_zero, spearman
 from vattn_utils.training import records
 
 STEPS = 8  # portions in which the patches are removed
 SANITY = 16  # images for which maps are made again, with other weights
 SIGMA = 1.0  # of the Gaussian that smooths a map, in patches
-LEVEL = 0.05  # of all of a table's verdicts together
 DIGITS = 4  # of each image's number, as it is kept: a probability to 1e-4
 
 # Maps that do not know the model: what a map must beat before it says anything.
@@ -104,6 +103,10 @@ class Passport:
             f"({len(self.new_weights)} images)."
         )
 
+    def note(self) -> str:
+        """`sentence`, folded: what stands below a figure that is read as "where it looked"."""
+        return f"<details><summary>What these maps are worth</summary>\n\n{self.sentence()}\n\n</details>"
+
     def line(self) -> dict[str, Any]:
         """As JSON keeps it: the value of every image, `DIGITS` decimals."""
         kept = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
@@ -145,8 +148,8 @@ def beaten(passports: Sequence[Passport]) -> list[list[str]]:
     pairs = [(place, rival) for place, one in enumerate(passports) for rival in one.rivals]
     gains = [passports[place].against(rival) for place, rival in pairs]
     won: list[list[str]] = [[] for _ in passports]
-    for (place, rival), gain, p in zip(pairs, gains, holm([p_value(gain) for gain in gains]), strict=True):
-        if gain.mean() > 0 and p < LEVEL:
+    for (place, rival), gain, sure in zip(pairs, gains, not_zero(gains), strict=True):
+        if sure and gain.mean() > 0:
             won[place].append(rival)
     return won
 
