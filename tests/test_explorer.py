@@ -75,6 +75,12 @@ def test_every_map_on_the_page_is_that_of_the_model(kind):
         assert_within_half_a_level(about, arrays, "rollout", rollout)
 
 
+def test_the_page_knows_where_the_tokens_look():
+    about, _ = unpacked(made("vit")[0].html)
+    assert about["shift"] == [0.5, 0.5]  # one stage of its tokenizer is padded behind only
+    assert about["shift"] == [*attention.receptive_field(model_of("vit")).shift]
+
+
 def with_places(layer):
     """A layer's maps over the patches."""
     return layer.weights[..., layer.prefix_tokens :] if layer.slot_maps is None else layer.slot_maps

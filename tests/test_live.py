@@ -295,6 +295,7 @@ def test_a_passport_carries_its_interval_and_its_rivals(monkeypatch):
     assert (found["images"], found["steps"], found["new_weights"]) == (2, 8, pytest.approx(0.6))
     assert found["difference"] == {"mean": pytest.approx(0.3), "low": 0.2, "high": 0.4}
     assert found["gains"]["random"]["mean"] == pytest.approx(0.25)
+    assert found["smoothed"] is False
 
 
 def test_the_samples_are_those_that_the_code_makes():

@@ -109,6 +109,15 @@ def test_a_map_lies_on_the_pixels_that_its_tokens_cover(pictures):
     assert (marker.get_xdata()[0], marker.get_ydata()[0]) == (4.5, 2.5)
 
 
+def test_heads_by_layers_lie_where_the_tokens_look(pictures):
+    maps = np.zeros((1, 1, 16, 4, 4))
+    maps[0, 0, 6, 1, 2] = 1
+    figure = plots.heads_by_layers(pictures[0], list(maps), query=(1, 2), shift=(1, -1))
+    assert np.argwhere(figure.axes[0].images[1].get_array() == 1).tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
+    (marker,) = figure.axes[0].lines
+    assert (marker.get_xdata()[0], marker.get_ydata()[0]) == (3.5, 3.5)
+
+
 def test_heads_by_layers_skips_the_class_token(pictures):
     maps = np.zeros((1, 1, 17, 4, 4))
     maps[0, 0, 1 + 6, 0, 0] = 1

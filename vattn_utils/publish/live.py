@@ -10,6 +10,7 @@ from typing import Any
 
 from vattn_utils.data import cifar, files
 from vattn_utils.maps.passport import Passport
+from vattn_utils.maps.pixels import receptive_field
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.publish import controls, litert, made
 from vattn_utils.statistics import bootstrap
@@ -91,6 +92,7 @@ def description(record: Record, model: Classifier) -> dict[str, Any]:
         "dataset": record.dataset,
         "classes": list(cifar.CLASS_NAMES[record.dataset]),
         "image_size": model.image_size,
+        "shift": list(receptive_field(model).shift),
         "mean": list(model.mean),
         "top1": record.metrics["top1"],
         "test_images": 10_000,
@@ -130,6 +132,7 @@ def _in_numbers(worth: Passport) -> dict[str, Any]:
         "fill": worth.fill,
         "chance": 0,
         "difference": _interval(bootstrap(worth.differences)),
+        "smoothed": worth.smoothed is not None,
         "gains": {rival: _interval(gain) for rival, gain in worth.gains().items()},
         "new_weights": float(worth.new_weights.mean()),
     }

@@ -112,6 +112,7 @@ def explorer(
         "title": title,
         "grid": model.grid,
         "size": images.shape[1:3],
+        "shift": attention.receptive_field(model).shift,
         "images": captions,
         "classes": names if any(layer.kind == "pooling" and layer.weights.shape[2] > 1 for layer in layers) else None,
         "layers": described,

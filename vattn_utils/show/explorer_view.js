@@ -192,6 +192,9 @@ const begin = async root => {
   find("cells").setAttribute("aria-label", "Patches of the picture");
   find("cells").style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${columns}, 1fr)`;
   find("cells").parentElement.style.aspectRatio = `${width} / ${height}`;
+  // A token's cell lies where the token looks, which need not be the middle of its patch.
+  find("cells").parentElement.style.setProperty("--down", `${100 * about.shift[0] / height}%`);
+  find("cells").parentElement.style.setProperty("--right", `${100 * about.shift[1] / width}%`);
   const grid = [...Array(rows).keys()].map(() => {
     const line = make("div", {role: "row"}, find("cells"));
     return [...Array(columns).keys()].map(() => make("div", {role: "gridcell"}, line));

@@ -118,13 +118,16 @@ def overlay(
     return figure
 
 
-def heads_by_layers(picture: np.ndarray, layers: Sequence[np.ndarray], query: tuple[int, int]) -> Figure:
+def heads_by_layers(
+    picture: np.ndarray, layers: Sequence[np.ndarray], query: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)
+) -> Figure:
     """Where one token looks: a row for each layer, a column for each head, over one image.
 
     Args:
         picture: `(H, W, 3)`, 0 to 255.
         layers: a list, one entry a layer, of maps `(heads, queries, rows, columns)`.
         query: (row, column) of the patch that looks; it is marked.
+        shift: how many pixels beside the middle of its patch each token looks (`attention.receptive_field`).
     """
     rows, columns = layers[0].shape[-2:]
     prefix = layers[0].shape[1] - rows * columns
@@ -135,9 +138,10 @@ def heads_by_layers(picture: np.ndarray, layers: Sequence[np.ndarray], query: tu
     height, width = picture.shape[:2]
     for layer in range(depth):
         for head in range(heads):
-            drawn = _cover(axes[layer][head], picture, layers[layer][head, index], top, "nearest")
+            values = to_image_size(layers[layer][head, index], (height, width), "nearest", shift)
+            drawn = _cover(axes[layer][head], picture, values, top, "nearest")
             axes[layer][head].plot(
-                (query[1] + 0.5) * width / columns - 0.5, (query[0] + 0.5) * height / rows - 0.5,
+                (query[1] + 0.5) * width / columns - 0.5 + shift[1], (query[0] + 0.5) * height / rows - 0.5 + shift[0],
                 "s", markersize=5, markerfacecolor="none", markeredgecolor="cyan",
             )  # fmt: skip
             if layer == 0:

@@ -7,8 +7,8 @@
  *
  * @typedef {{kind: string, heads: number, queries: number, keys: number, grid: [number, number],
  *   prefix_tokens: number}} Layer
- * @typedef {{name: string, file: string, bytes: number, image_size: number, units: string[], mask: number[] | null,
- *   map: {method: string, label: string}, mean: number[],
+ * @typedef {{name: string, file: string, bytes: number, image_size: number, shift: [number, number], units: string[],
+ *   mask: number[] | null, map: {method: string, label: string}, mean: number[],
  *   layers: Layer[]}} Entry one of `models.json`
  * @typedef {{temperature?: number, headMask?: Float32Array, randomise?: ArrayLike<number>}} Controls
  * @typedef {{kind: string, layer: number, heads: number, queries: number, keys: number, grid: [number, number],

@@ -33,7 +33,9 @@ const drawing = card => {
   context.filter = `grayscale(${card.state.now.opacity})`;
   context.drawImage(card.stage.picture, EDGE + 2 * MARGIN, MARGIN, EDGE, EDGE);
   Object.assign(context, {filter: "none", imageSmoothingEnabled: false, globalAlpha: card.state.now.opacity});
-  context.drawImage(card.stage.map, EDGE + 2 * MARGIN, MARGIN, EDGE, EDGE);
+  const [down, right] = card.beside, {width: columns, height: rows} = card.stage.map;
+  context.drawImage(card.stage.map, 0, 0, columns * (1 - right), rows * (1 - down),
+    EDGE * (1 + right) + 2 * MARGIN, EDGE * down + MARGIN, EDGE * (1 - right), EDGE * (1 - down));
   Object.assign(context, {globalAlpha: 1, fillStyle: "#1f2328"});
   lines.forEach((line, i) => context.fillText(line, MARGIN, EDGE + 2 * MARGIN + (i + 0.5) * LINE));
   return canvas;

@@ -26,6 +26,9 @@ export class Card {
     this.find("name").addEventListener("click", () => state.set({model: this.entry().name}));
     this.find("about").textContent = KINDS[entry.layers[0].kind];
     this.stage = new Stage(this.find("stage"), entry.layers[0].grid, `${entry.title}: the patches of the picture`, hand);
+    // A token's value is drawn where the token looks, which need not be the middle of its patch.
+    this.beside = (entry.shift ?? [0, 0]).map(pixels => pixels / entry.image_size);
+    ["--down", "--right"].forEach((name, axis) => this.find("stage").style.setProperty(name, this.beside[axis]));
     this.bars = new Bars(this.find("bars"), entry.classes);
     this.root.style.setProperty("--look-magma", stops);
     this.find("choice").textContent =
