@@ -1,6 +1,8 @@
 """PatchConvNet's page, https://keras.io/examples/vision/patch_convnet/, which was never ported.
 
-It needs TensorFlow Addons. This is it in Keras 3 word for word, but for the class token (see `AttentionPooling`).
+It needs TensorFlow Addons. This is it in Keras 3 word for word, but for the class token (see `AttentionPooling`) and
+the optimiser: the Addons' AdamW takes `weight_decay` of a weight at each step, Keras' takes the learning rate times
+that (`older.DecoupledAdamW` has the Addons' rule).
 """
 
 import keras
@@ -20,7 +22,7 @@ def build(dim: int = 256, depth: int = 2, squeeze_ratio: int = 8) -> Example:
     model = PatchConvNet(dim, depth, squeeze_ratio)
     model(train[0][:1])  # makes the weights
     model.built = True  # Keras cannot notice: its own __call__ was not entered
-    steps = 313 * 50
+    steps = int(40_000 / 128 * 50)  # 15,625: the page forgets that each epoch ends with a smaller batch
     schedule = warm_up_cosine(1e-3, steps, 0.15)
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-4),
