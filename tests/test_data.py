@@ -1,5 +1,6 @@
 """One data set, whatever file it comes from; another one, never."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -269,3 +270,12 @@ def test_values_that_are_not_pixels_are_refused(value, words):
 def test_what_is_no_array_of_numbers_is_refused(images):
     with pytest.raises(TypeError, match="images"):
         data.check_images(images)
+
+
+def test_images_that_stand_in_the_data_twice_are_counted(tiny):
+    x_train, x_test = tiny.x_train.copy(), tiny.x_test.copy()
+    assert tiny.repeated() == {"test in training": 0, "training": 0, "test": 0}
+    x_train[1] = x_train[2] = x_train[0]
+    x_test[3] = x_test[4] = x_train[5]
+    doubled = dataclasses.replace(tiny, x_train=x_train, x_test=x_test)
+    assert doubled.repeated() == {"test in training": 2, "training": 2, "test": 1}
