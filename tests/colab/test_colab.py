@@ -64,9 +64,14 @@ def python(request, tmp_path_factory):
     return python
 
 
+def forget_the_book(python):
+    """Take away what the chapter before installed."""
+    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils", "bookproof")
+
+
 @pytest.mark.parametrize("chapter", BOOK.chapters())
 def test_a_bare_chapter_runs_and_changes_nothing_that_was_there(chapter, python, remote):
-    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "vattn-utils", "bookproof")  # of the chapter before
+    forget_the_book(python)
     print(run(python, str(Path(__file__).parent / "bare.py"), str(remote / "book" / f"{chapter}.ipynb"), str(remote)))
 
 
@@ -75,6 +80,7 @@ def test_a_bare_chapter_runs_and_changes_nothing_that_was_there(chapter, python,
 def test_the_numbers_of_a_chapter_hold_in_what_colab_has_today(chapter, python):
     if BOOK.at_hand()[0] != BOOK.settings.published:
         pytest.skip("CIFAR is not at hand, and most numbers come from it")
+    forget_the_book(python)
     extra = BOOKPROOF["optional-dependencies"]["verify"]
     run(python, "-m", "pip", "install", "--quiet", "--constraint", str(published.OURS), *extra)
     path = os.pathsep.join(map(str, (ROOT, ROOT / "bookproof" / "src")))
