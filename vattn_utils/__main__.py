@@ -1,4 +1,4 @@
-"""One command line: `python -m vattn_utils train | records | faithfulness | audit | export | publish`.
+"""One command line: `python -m vattn_utils train | sweep | records | faithfulness | audit | export | publish`.
 
 Here arguments are read, and nothing else: what a command does stands in its station.
 """
@@ -12,13 +12,15 @@ from pathlib import Path
 
 from vattn_utils import audit, models, training
 from vattn_utils.audit import upstream
-from vattn_utils.data import DataError
+from vattn_utils.data import DataError, Dataset, from_folder
+from vattn_utils.data.checks import check_whole
 from vattn_utils.maps import attribution, comparison
 from vattn_utils.maps.passport import passport
 from vattn_utils.publish import PublishError, hub, live, space, upload
-from vattn_utils.training import records, train, verification, writing
+from vattn_utils.training import records, sweep, sweep_file, sweep_standing, train, verification, writing
 from vattn_utils.training.records import RecordError
 from vattn_utils.training.run_folder import TrainingError
+from vattn_utils.training.sweep_file import SweepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for add, what in (
         (_train, "train a model and record the run"),
+        (_sweep, "train the runs that a file lists, the most valuable first"),
         (_records, "list the recorded runs"),
         (_faithfulness, "measure how far the maps of a recorded run can be trusted, against chance"),
         (_audit, "check a published training script, one defect at a time"),
@@ -41,13 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.do(options) or 0)
-    except (DataError, RecordError, TrainingError, PublishError) as error:
+    except (DataError, RecordError, TrainingError, SweepError, PublishError) as error:
         return parser.error(str(error))
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", choices=models.MODELS)
-    parser.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
+    of_what = parser.add_mutually_exclusive_group()
+    of_what.add_argument("--dataset", default="cifar100", help="cifar10, cifar100, shapes10 or shapes100")
+    of_what.add_argument("--data", type=Path, metavar="FOLDER", help="your own pictures: a folder of each class's")
     variants = sorted({variant for of_model in models.MODELS.values() for variant in of_model})
     parser.add_argument("--variant", default="book", choices=variants)
     parser.add_argument("--name", help="of the record; default: MODEL-DATASET-VARIANT")
@@ -67,10 +72,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
     def do(options):
         changes = {field.name: getattr(options, field.name) for field in fields}
         try:
+            overrides = dict(map(_override, options.set))
+            if options.data:
+                own = _own(options.data, overrides.get("image_size", 32))
+                options.dataset = own.name
+                if options.validation is None:  # the usual thousands are more than a folder holds
+                    changes["validation"] = max(1, len(own.x_train) // 10)
             recipe = training.recipe(
                 options.model, options.variant, **{name: value for name, value in changes.items() if value is not None}
             )
-            overrides = dict(map(_override, options.set))
             directory = train.state_directory(
                 options.name or train.default_name(options.model, options.dataset, options.variant),
                 options.directory,
@@ -86,6 +96,28 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=do)
 
 
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the runs, in TOML: see vattn_utils/training/sweep_file.py")
+    parser.add_argument("--hours", type=_positive, help="of wall time, after which all is saved; default: to the end")
+    parser.add_argument("--processes", type=int, help="runs at a time; default: one a core, or one on an accelerator")
+    parser.add_argument("--state", type=Path, default=sweep_standing.STATE, help="of the runs; default: %(default)s")
+    parser.add_argument("--list", action="store_true", help="say what is done, what is left and at what cost")
+    parser.add_argument("--run", metavar="NAME", help="train this one alone, in this process")
+
+    def do(options):
+        runs = sweep_file.read(options.file)
+        if options.list:
+            print(sweep_standing.listing(runs, options.state))
+        elif options.run:
+            return sweep.run_one(runs, options.run, options.state, options.hours)
+        else:
+            if options.processes is not None and options.processes < 1:
+                parser.error(f"--processes {options.processes} trains nothing; give 1 or more")
+            return min(sweep.sweep_all(runs, options.hours, options.processes, options.state), 1)
+
+    parser.set_defaults(do=do)
+
+
 def _records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="check every record, and evaluate again all that ship weights"
@@ -94,9 +126,11 @@ def _records(parser: argparse.ArgumentParser) -> None:
 
     def do(options):
         if options.tensorboard:
-            for record in records.load_all():
+            recorded = records.load_all()
+            for record in recorded:
                 writing.write_events(record)
-            print(f"To see them: tensorboard --logdir {records.folder()}")
+            for folder in sorted({record.path.parent for record in recorded}):
+                print(f"To see them: tensorboard --logdir {folder}")
         elif options.verify:
             faults = verification.verify()
             print(*faults, sep="\n", file=sys.stderr)
@@ -109,6 +143,7 @@ def _records(parser: argparse.ArgumentParser) -> None:
 
 def _faithfulness(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", required=True, help="name of a recorded run, such as vit-shapes10-book")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="of a run on your own pictures: where they are")
     parser.add_argument("--images", type=int, default=512, help="how many test images, from the first on")
     parser.add_argument(
         "--methods", type=_names, help=f"separated by commas, of: {', '.join(attribution.METHODS)}; default: all"
@@ -118,6 +153,8 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
 
     def do(options):
         try:
+            if options.data:
+                _own(options.data, records.load(options.record).config.get("image_size", 32))
             if options.method:
                 print(passport(options.record, options.method, options.images, options.seed).sentence())
                 return
@@ -160,15 +197,22 @@ def _publish(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=do)
 
 
-def _own(folder: Path, size: int) -> Dataset:
-    """One's own pictures, which `data.load` finds by their name as long as what is returned is in use."""
-    own = from_folder(folder, size)
-    print(f"{own!r}; each picture's central square, resized to {size} x {size} pixels")
+def _own(folder: Path, size: object) -> Dataset:
+    """One's own pictures, which `data.load` finds by their name from now on."""
+    own = from_folder(folder, check_whole("image_size", size))
+    print(f"{own!r}; of each picture the central square, resized to {size} x {size} pixels")
     return own
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time; give hours, more than 0")
+    return number
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -32,7 +32,14 @@ def constructor(name: str, variant: str = "book") -> tuple[type[Classifier], dic
 
 
 def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
-    """A built model.
+    """A built model; see `unbuilt` for what is given, and raised."""
+    model = unbuilt(name, variant, **overrides)
+    model.build()
+    return model
+
+
+def unbuilt(name: str, variant: str = "book", **overrides: Any) -> Classifier:
+    """A model that has no weights yet: made in no time, but most of what does not fit is found already.
 
     Args:
         name: "vit", "eanet" or "patch_convnet".
@@ -49,9 +56,7 @@ def build(name: str, variant: str = "book", **overrides: Any) -> Classifier:
     for unknown in set(overrides) - allowed:
         hint = nearest_hint(unknown, sorted(allowed))
         raise ValueError(f"unknown argument {unknown!r} for {model_class.__name__}; {hint}")
-    model = model_class(**{**arguments, **overrides})
-    model.build()
-    return model
+    return model_class(**{**arguments, **overrides})
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import io
 import json
 import re
 import shutil
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,10 @@ Arrays = dict[str, np.ndarray]
 
 class TrainingError(ValueError):
     """A run cannot be begun, gone on with or kept; the message says why, and what would do."""
+
+
+class InUse(TrainingError):
+    """Another process is training in that folder."""
 
 
 @runtime_checkable
@@ -68,7 +73,8 @@ class Variables:
 class Checkpoints(keras.callbacks.Callback):
     """Save a run after each epoch, and once before the first: what cannot be saved is found before it is trained.
 
-    It stands behind all other callbacks, so that what they do at the end of an epoch is in what is saved.
+    Where the folder says so (`RunFolder.every`), quick epochs go by without, but never the last one. It stands behind
+    all other callbacks, so that what they do at the end of an epoch is in what is saved.
 
     Args:
         folder: a `RunFolder` that is held.
@@ -78,7 +84,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: "RunFolder", parts: Mapping[str, Part]) -> None:
         super().__init__()
         self.folder, self.parts = folder, parts
-        self.resumed = False
+        self.resumed, self.saved = False, time.monotonic()
 
     def resume(self) -> int:
         """Go on with the run in the folder, and return after how many epochs: 0 if none is there."""
@@ -101,20 +107,27 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._save(epoch + 1)
+        last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if last or time.monotonic() - self.saved >= self.folder.every:
+            self._save(epoch + 1)
 
     def _save(self, epoch: int) -> None:
         self.folder.save(epoch, {name: part.state() for name, part in self.parts.items()})
+        self.saved = time.monotonic()
 
 
 class RunFolder:
     """A folder that one process holds, `with RunFolder(path):`, and that keeps one run.
 
     Nothing is deleted in it but what is named as this module names it, beside a `run.json` that this module wrote.
+
+    Args:
+        path: where it is; it need not be there yet.
+        every: seconds between two saved epochs, for epochs so quick that saving each would take its share; 0 saves all.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, every: float = 0) -> None:
+        self.path, self.every = Path(path), every
         self._entered = 0
 
     @classmethod
@@ -127,7 +140,7 @@ class RunFolder:
             try:
                 self._lock = durable.lock(self.path / "lock")
             except BlockingIOError:
-                raise TrainingError(f"another process is training in {self.path}; wait for it, or end it") from None
+                raise InUse(f"another process is training in {self.path}; wait for it, or end it") from None
             except OSError as error:
                 raise TrainingError(f"no run can be kept in {self.path}: {error}; give another directory") from error
         self._entered += 1
@@ -187,7 +200,7 @@ class RunFolder:
             )
 
     def save(self, epoch: int, parts: Mapping[str, Arrays]) -> None:
-        """Keep `parts` as the state after `epoch`, and forget what is older than the epoch before.
+        """Keep `parts` as the state after `epoch`, and forget what is older than the one before.
 
         Raises `TrainingError` if that fails: what was kept before is still there.
         """
@@ -198,9 +211,8 @@ class RunFolder:
             if epoch == 0:
                 self._check_room(sum(map(len, files.values())))
             durable.write_folder(self._epoch(epoch), files)
-            for old in self._epochs():
-                if old < epoch - 1:
-                    shutil.rmtree(self._epoch(old))
+            for old in [kept for kept in self._epochs() if kept < epoch][:-1]:
+                shutil.rmtree(self._epoch(old))
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch} could not be kept in {self.path}: {error}; what it kept before is whole: "

@@ -44,6 +44,12 @@ def build(
         raise TrainingError(f"no {kind} can be built with {overrides}: {error}") from error
 
 
+def distinctive(model: keras.Model) -> dict[str, Any]:
+    """The arguments of `model`, without those that the data set gives."""
+    left_out = {*OF_THE_DATA, "name", "dtype", "trainable"}
+    return {name: value for name, value in model.get_config().items() if name not in left_out}
+
+
 def with_policy(precision: str, seed: int, make: Callable[[], Made]) -> Made:
     """What `make()` returns under Keras' dtype policy `precision`, after all random generators were seeded."""
     keras.utils.set_random_seed(seed)
@@ -140,7 +146,8 @@ def freeze_backbone(model: keras.Model, base: records.Record, name: str) -> None
 def command(record: records.Record) -> str:
     """The command line that trains what `record` holds, on its backend, without the options whose defaults it used."""
     kind, dataset, variant = record.kind, record.dataset, record.variant
-    used: dict[str, Any] = {"dataset": dataset, "variant": variant, "name": record.name, "base": record.base_name}
+    of_what = {"data": "FOLDER"} if data.is_own(dataset) else {"dataset": dataset}
+    used: dict[str, Any] = {**of_what, "variant": variant, "name": record.name, "base": record.base_name}
     usual = {"variant": "book", "name": default_name(kind, dataset, variant), "base": None}
     used, usual = used | vars(record.recipe), usual | vars(usual_recipe(kind, variant))
     backend = record.provenance["backend"]
