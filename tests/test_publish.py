@@ -136,7 +136,7 @@ def test_the_log_holds_the_history_as_tensorboard_reads_it(folder, record):
 def test_the_picture_shows_two_pictures_whose_licences_the_card_names(content, folder):
     width, height = Image.open(folder / "attention.png").size
     assert width > 2 * height > 500
-    assert "cat: Stefan van der Walt, CC0 1.0; horse: Andreas Preuss, CC0 1.0" in " ".join(
+    assert "cat, by Stefan van der Walt (CC0 1.0); horse, by Andreas Preuss (CC0 1.0)" in " ".join(
         content["README.md"].decode().split()
     )
 
@@ -222,6 +222,13 @@ def test_the_card_tells_the_run_the_recipe_and_the_results(content, record):
         "## Limits", "@misc{attention_in_vision", "https://arxiv.org/abs/2010.11929",
     ):  # fmt: skip
         assert due in text, due
+
+
+def test_classes_of_pictures_of_ones_own_are_numbered(record):
+    own = replace(record, dataset="flowers")
+    assert metadata.class_names(own) == [f"class {index}" for index in range(10)]
+    assert card.title(own) == "ViT on flowers"
+    metadata.check(metadata.of_record(own), own)
 
 
 def test_a_card_says_what_its_maps_are_worth_or_that_nobody_measured_it(record, content, monkeypatch):

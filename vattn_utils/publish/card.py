@@ -27,6 +27,11 @@ MODELS = {
         "(https://arxiv.org/abs/2112.13692), 2021",
     ),
 }  # fmt: skip
+VARIANTS = {
+    "book": "the book's own variant",
+    "keras-io": "the variant of keras.io's example, with its defects mended",
+    "paper": "the paper's variant",
+}
 KINDS = {
     "self": "self-attention, token to token",
     "external": "external attention, token to memory slot",
@@ -69,14 +74,16 @@ def _what(record, model, example):
     name, is_a, paper = MODELS[record.kind]
     layers = Counter(kind for kind, _ in model.attention_layers)
     attention = ", then ".join(f"{count} × {KINDS[kind]}" for kind, count in layers.items()) or "none"
+    if record.config.get("attention") == "self":
+        is_a += "; here its twin, with self-attention in their place"
     begun = f"on the encoder of `{record.base_name}`, kept as it was" if record.base_run else "from scratch"
     rows, columns = model.grid
     alt = "; ".join(word["alt"].lower() for word in example.words)
-    credit = "; ".join(f"{word['title'].lower()}: {word['credit']}, {word['licence']}" for word in example.words)
+    credit = "; ".join(f"{word['title'].lower()}, by {word['credit']} ({word['licence']})" for word in example.words)
     lead = _paragraph(f"""
         **{100 * record.metrics["top1"]:.2f} % of the test images right with {record.parameters:,} parameters.**
         {name} is {is_a} ({paper}). This one is the recorded run `{record.name}` of the book
-        [*Attention in Vision*]({metadata.home()}), trained {begun}.""")
+        [*Attention in Vision*]({metadata.home()}): {VARIANTS[record.variant]}, trained {begun}.""")
     takes = _paragraph(f"""
         It takes pictures of {model.image_size} × {model.image_size} pixels, 0 to 255, sees {rows} × {columns} patches,
         and answers with logits for {record.config["num_classes"]} classes. Its attention: {attention}.
@@ -205,11 +212,15 @@ python -m vattn_utils faithfulness --record {record.name} --method "{method}"
 
 
 def _limits(record):
+    size = record.config["image_size"]
+    seen = f"""It was trained on pictures of {size} × {size} pixels. A larger one is cut to its central square and
+        made as small; what is not large in it is gone."""
+    if record.dataset.startswith("shapes"):
+        seen = "It was trained on drawn shapes alone, and knows nothing of photographs."
     limits = (
         f"""It knows {record.config["num_classes"]} classes, and gives one of their names to every picture, a face or a
         page of text too, often with much confidence.""",
-        """It was trained on small pictures with one thing in the middle. A photograph is cut to its central square and
-        made as small; what is not large in it is gone.""",
+        seen,
         """A token stands for more than its patch, since layers mix neighbours. A map is worth what stands above, on
         pictures like those, and no more.""",
         "It is made to be looked into, and to learn from. Decide nothing about people or safety with it.",
