@@ -1,10 +1,10 @@
 """How long each chapter takes in each profile: what every chapter says of itself when it opens.
 
-    python benchmarks/minutes.py     # writes results/minutes.jsonl anew, from the executions in _build/executed
+    python benchmarks/minutes.py     # writes results/minutes.jsonl anew
 
-Nothing is executed here: `make execute PROFILE=published`, and then `quick` and `full`, has noted in what it executed
-how long it took. The full profile of a chapter that trains needs no such execution: it takes as long as the published
-one, and the training of the recorded runs whose weights the chapter reads.
+Nothing is executed here. A committed chapter says how long its execution took in the published profile;
+`make execute PROFILE=quick`, and `full`, note it in what they execute. The full profile of a chapter that trains needs
+no such execution: it takes as long as the published one, and the training of the recorded runs whose weights it reads.
 """
 
 import os
@@ -28,15 +28,17 @@ BOOK = Book(Path(__file__).parents[1])
 
 
 def execution(book: Book, chapter: str, profile: str) -> dict[str, Any] | None:
-    """What the execution of a chapter noted of itself; None if there is none with the profile's own parameters."""
-    path = book.build / "executed" / profile / f"{chapter}.ipynb"
+    """What an execution of a chapter noted of itself; None if there is none with the profile's own parameters."""
+    published = profile == book.settings.published
+    path = book.chapter(chapter) if published else book.build / "executed" / profile / f"{chapter}.ipynb"
     noted = nbformat.read(path, as_version=4).metadata.get("executed") if path.is_file() else None
-    return noted if noted and noted["parameters"] == contract.parameters(book, chapter, profile) else None
+    due = contract.parameters(book, chapter, profile)
+    return noted if noted and noted.get("parameters", due) == due else None  # a committed one had no others
 
 
-def runs(noted: dict[str, Any]) -> list[str]:
-    """The names of the records whose weights an execution read."""
-    return [Path(file).parent.name for file in noted["inputs"]["files"] if Path(file).name == WEIGHTS]
+def runs(noted: dict[str, Any]) -> list[records.Record]:
+    """The records whose weights an execution read."""
+    return [records.load(Path(file).parent.name) for file in noted["inputs"]["files"] if Path(file).name == WEIGHTS]
 
 
 def measured(book: Book = BOOK) -> list[dict[str, Any]]:
@@ -45,16 +47,16 @@ def measured(book: Book = BOOK) -> list[dict[str, Any]]:
     for chapter in book.chapters():
         for profile in book.settings.profiles:
             trains = profile == "full" and "epochs" in contract.parameters(book, chapter, profile)
-            noted = execution(book, chapter, "published" if trains else profile)
+            noted = execution(book, chapter, book.settings.published if trains else profile)
             if noted is None:
                 continue
-            trained = [records.load(name) for name in runs(noted)] if trains else []
-            devices = {one.provenance["device"]: None for one in trained} or {here["device"]: None}
+            trained = runs(noted) if trains else []
+            devices = [one.provenance["device"] for one in trained] or [noted.get("device", here["device"])]
             line = {
                 "chapter": chapter,
                 "profile": profile,
                 "seconds": round(noted["seconds"] + sum(one.seconds for one in trained), 1),
-                "device": " and ".join(devices),
+                "device": " and ".join(dict.fromkeys(devices)),
                 "runs": [one.name for one in trained],
             }
             found.append({**line, "provenance": {**here, "date": noted["date"]}})

@@ -3,9 +3,12 @@
 import json
 import subprocess
 
+import nbformat
 import pytest
+from nbformat.v4 import new_notebook
 
-from benchmarks import maps, throughput
+from benchmarks import maps, minutes, throughput
+from bookproof.book import Book
 from tests.test_models import tiny_model
 from vattn_utils.models import vit
 
@@ -53,6 +56,40 @@ def test_maps_are_compared_with_a_plain_pass_in_time_and_memory(monkeypatch, cap
     assert asked == [line[:23].strip() for line in lines[1:]] == list(maps.WAYS)
     assert "(1.00 times the time, 1.00 times the memory)" in lines[1]
     assert "3.00 times the memory" in lines[3]
+
+
+def test_the_minutes_of_a_chapter_are_those_of_its_executions_and_of_the_runs_it_trains(tmp_path):
+    def executed(path, seconds, **noted):
+        made = {
+            "seconds": seconds,
+            "date": "2026-11-28",
+            "inputs": {"files": ["records/vit-cifar100-book/model.safetensors"]},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(new_notebook(metadata={"executed": {**made, **noted}}), path)
+
+    for name in ("vit", "results"):
+        executed(tmp_path / "book" / f"{name}.ipynb", 60, device="abacus")
+    table = "every.profile = {published = 'published', quick = 'quick', full = 'full'}\n"
+    table += "vit.epochs = {published = 0, quick = 0, full = 0}"
+    (tmp_path / "parameters.toml").write_text(table)
+    (tmp_path / "_toc.yml").write_text("root: index\nchapters:\n- file: book/vit\n- file: book/results\n")
+    profiles = 'profiles = ["published", "quick", "full"]\nprofile-variable = "X"\nprofile-line = "{profile}"'
+    (tmp_path / "pyproject.toml").write_text(f"[tool.bookproof]\n{profiles}")
+    quick = tmp_path / "_build" / "executed" / "quick"
+    executed(quick / "vit.ipynb", 20, parameters={"profile": "quick", "epochs": 9})  # not the profile's own
+    executed(quick / "results.ipynb", 30, parameters={"profile": "quick"})
+
+    found = {(line["chapter"], line["profile"]): line for line in minutes.measured(Book(tmp_path))}
+    run = minutes.records.load("vit-cifar100-book")
+    assert {key: line["seconds"] for key, line in found.items()} == {
+        ("vit", "published"): 60,
+        ("vit", "full"): round(60 + run.seconds, 1),
+        ("results", "published"): 60,
+        ("results", "quick"): 30,
+    }
+    assert found["vit", "published"]["device"] == "abacus"
+    assert (found["vit", "full"]["runs"], found["vit", "full"]["device"]) == ([run.name], run.provenance["device"])
 
 
 def test_an_unknown_record_is_refused(capsys):
