@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -18,7 +19,8 @@ from vattn_utils import models, training
 from vattn_utils.__main__ import main
 from vattn_utils.data import Dataset
 from vattn_utils.maps.passport import Passport
-from vattn_utils.publish import PublishError, card, hub, litert, metadata, space
+from vattn_utils.maps.pixels import ReceptiveField
+from vattn_utils.publish import PublishError, card, example, hub, litert, metadata, space
 from vattn_utils.publish.example import Example
 from vattn_utils.training import durable, records, schema, writing
 from vattn_utils.training.provenance import provenance
@@ -139,6 +141,16 @@ def test_the_picture_shows_two_pictures_whose_licences_the_card_names(content, f
     assert "cat, by Stefan van der Walt (CC0 1.0); horse, by Andreas Preuss (CC0 1.0)" in " ".join(
         content["README.md"].decode().split()
     )
+
+
+def test_the_map_lies_where_the_tokens_look(monkeypatch):
+    model = SimpleNamespace(image_size=32)
+    monkeypatch.setattr(example, "receptive_field", lambda model: ReceptiveField((9.0, 9.0), (0.0, 2.0)))
+    maps = np.zeros((1, 8, 8))
+    maps[0, 3, 4] = 1  # a token whose patch reaches from pixel 16 to 20 of 32, and which looks 2 pixels to the right
+    for method, centre in (("pooling", (14, 20)), ("occlusion", (14, 18))):
+        row, column = np.argwhere(example._over_the_picture(model, maps, method)[0] > 0.9).mean(axis=0) / 8 + 1 / 16
+        assert (row, column) == pytest.approx(centre)
 
 
 def test_labels_stand_in_the_order_of_the_logits(folder):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vattn_utils.data import read_picture
 from vattn_utils.maps import attribution
+from vattn_utils.maps.pixels import receptive_field, to_image_size
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.publish import PublishError, samples
 from vattn_utils.show import plots
@@ -65,12 +66,19 @@ def example(record: Record, model: Classifier, names: list[str]) -> Example:
     method = next(name for name in MAPS if name in attribution.methods(model))
     maps = attribution.METHODS[method](model, images, answers, 0)
     titles = [f"says {names[answer]}, {share:.0%}" for answer, share in zip(answers, shares, strict=True)]
-    files["attention.png"] = _drawn(large, maps, titles, method)
+    files["attention.png"] = _drawn(large, _over_the_picture(model, maps, method), titles, method)
     return Example(files, words, images, answers, shares, method)
 
 
 def _read(content, size):
     return read_picture(Image.open(io.BytesIO(content)), size)
+
+
+def _over_the_picture(model, maps, method):
+    """Maps of the size of the pictures: attention where its tokens look, what was covered where it was covered."""
+    shift = (0.0, 0.0) if method == "occlusion" else receptive_field(model).shift
+    down, right = (EDGE / model.image_size * pixels for pixels in shift)
+    return to_image_size(maps, (EDGE, EDGE), shift=(down, right))
 
 
 def _drawn(pictures, maps, titles, method):

@@ -31,7 +31,8 @@ def digest(name: str) -> str:
 def digest_of_all() -> str:
     """Of all that `models.json` follows from."""
     passports = ROOT / "benchmarks" / "results" / "passports.jsonl"
-    told = ("maps/passport.py", "statistics.py", "training/measurements.py", "data/cifar.py")  # scores and class names
+    # Scores, where tokens look, and class names.
+    told = ("maps/passport.py", "maps/pixels.py", "statistics.py", "training/measurements.py", "data/cifar.py")
     more = [*(PACKAGE / file for file in told), *([passports] if passports.exists() else [])]
     return _digest(more, [digest(name) for name in RECORDS.values()])
 
