@@ -1,5 +1,8 @@
 """A file is written whole or not at all, whatever writes it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -31,6 +34,18 @@ def test_the_old_file_stays_when_writing_fails(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [inner.name for inner in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_threads_that_write_one_file_at_once_do_not_meet(tmp_path):
+    both = threading.Barrier(2, timeout=10)
+
+    def write(partial):
+        partial.write_text("whole")
+        both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: write_atomically(tmp_path / "file.txt", write), range(2)))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file.txt", "whole")]
 
 
 def test_a_folder_that_is_set_may_begin_with_a_tilde(monkeypatch, tmp_path):
