@@ -24,7 +24,7 @@ from vattn_utils.training import records
 BATCH = 64
 WAYS = {
     "plain forward pass": lambda model, images: [
-        model(images[start : start + BATCH], training=False) for start in range(0, len(images), BATCH)
+        model.predict_on_batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
     ],
     "maps, batch by batch": lambda model, images: [None for _ in attention.batches(model, images, BATCH)],
     "maps, all of them kept": lambda model, images: attention.maps(model, images, BATCH),

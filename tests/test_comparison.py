@@ -39,6 +39,22 @@ def test_the_table_has_every_method_every_measure_and_its_chance(compared):
     }  # fmt: skip
 
 
+def test_a_pointing_game_that_is_always_won_is_not_called_certain():
+    lines = comparison.Comparison({"oracle": {"pointing": np.ones(24)}}, {"oracle": {}}).lines()
+    assert lines[2] == "| oracle | 1.000 ± 0.069 |"  # Wilson: 0.862 to 1
+
+
+def test_only_gains_that_hold_together_are_called_above():
+    random = np.random.default_rng(0)
+    noise = random.normal(0, 1, 40)
+    values = {
+        name: {"difference": noise + gain + random.normal(0, 0.1, 40)} for name, gain in dict(a=0, b=1, c=-1).items()
+    }
+    found = comparison.Comparison(values | {"rival": {"difference": noise[:30]}}, {})
+    assert found.above("rival", ("difference",), ["a", "b", "c"]) == ["b"]
+    assert found.above(-5.0, ("difference",), ["a", "b", "c"]) == ["a", "b", "c"]
+
+
 def test_maps_that_ignore_the_model_or_the_class_are_found_out(compared):
     for name in ("random", "centre", "edges"):
         np.testing.assert_allclose(compared.values[name]["new weights"], 1, err_msg=name)

@@ -5,10 +5,10 @@ import pytest
 
 from benchmarks import faithfulness as bench
 from tests.test_attribution import kept
-from vattn_utils.maps import comparison, localisation
+from vattn_utils.maps import comparison, localisation, measured
 from vattn_utils.training.measurements import MeasurementError
 
-METHODS = ("random", "centre", "pooling")
+METHODS = ("random", "pooling")
 
 
 class Tiny:
@@ -53,14 +53,14 @@ def test_a_cell_holds_the_value_of_every_image_and_the_measurement_goes_on_where
         assert line["chance"]["roc auc"] == 0.5
         assert "commit" in line["provenance"]
     assert whole[0]["values"]["difference"] != whole[0]["smoothed"]["difference"]
-    assert bench.listed(file) == "3 measured, 0 missing"
+    assert bench.listed(file) == "2 measured, 0 missing"
 
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
-    assert bench.listed(file) == "2 measured, 1 missing\n  tiny: pooling"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:1]))
+    assert bench.listed(file) == "1 measured, 1 missing\n  tiny: pooling"
     capsys.readouterr()
     bench.measure_missing(file, 16)
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["tiny, pooling"]
-    assert bench.lines(file)[2]["values"] == whole[2]["values"]
+    assert bench.lines(file)[1]["values"] == whole[1]["values"]
 
 
 def test_an_images_numbers_do_not_depend_on_the_other_images(file):
@@ -68,6 +68,21 @@ def test_an_images_numbers_do_not_depend_on_the_other_images(file):
     for measure in ("difference", "blur", "linear", "rank accuracy"):
         few, more = (cell["values"][measure][:16] for cell in judged)
         np.testing.assert_allclose(few, more, atol=2e-4, err_msg=measure)
+
+
+def test_what_was_measured_is_read_as_a_table_and_found_again(file, monkeypatch):
+    bench.measure_missing(file, 16)
+    monkeypatch.setattr(measured.records, "measured", lambda name: bench.lines(file))
+    found = measured.recorded("tiny", smoothed=True)
+    assert list(found.values) == list(METHODS)
+    assert found.values["pooling"]["difference"].shape == (16,)
+    assert [line.split(" | ")[0] for line in found.lines()[2:]] == ["| random", "| pooling", "| *chance*"]
+    measures = len(comparison.FILLS) + 2 + 5 + 2
+    assert measured.derived_again("tiny", ["pooling"], 8) == {"pooling": (8 * measures, 0)}
+    with pytest.raises(ValueError, match="nobody measured rollout of tiny; there are: random, pooling"):
+        measured.derived_again("tiny", ["rollout"], 8)
+    with pytest.raises(ValueError, match=r"nobody measured nothing; run benchmarks/faithfulness\.py"):
+        measured.recorded("nothing")
 
 
 def test_a_line_that_was_changed_is_refused(file, monkeypatch):

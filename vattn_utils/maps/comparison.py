@@ -18,7 +18,7 @@ from vattn_utils.maps import attribution, faithfulness, localisation, sanity
 from vattn_utils.maps.given import given
 from vattn_utils.maps.pixels import on_image, smoothed, to_image_size
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.statistics import bootstrap, not_zero, spearman
+from vattn_utils.statistics import bootstrap, not_zero, spearman, wilson
 from vattn_utils.training import records
 
 FILLS = {"mean": 8, "blur": 4, "linear": 3}  # in how many steps: the linear one solves a system for each image
@@ -56,13 +56,15 @@ class Comparison:
     def lines(self, seed: int = 0) -> list[str]:
         """The table as Markdown lines: means over the images, each with the half-width of its 95 % interval.
 
+        The interval is the bootstrap's; Wilson's for the pointing game.
+
         A measure's chance level stands in the last row, or, where it differs from method to method, in brackets.
         """
         measures = list(next(iter(self.values.values())))
         levels = {measure: {of[measure] for of in self.chance.values() if measure in of} for measure in measures}
         lines = [f"| method | {' | '.join(measures)} |", "|---" + "|---:" * len(measures) + "|"]
         for method, found in self.values.items():
-            cells = [_with_interval(found[measure], seed) for measure in measures]
+            cells = [_with_interval(measure, found[measure], seed) for measure in measures]
             for place, measure in enumerate(measures):
                 if len(levels[measure]) > 1:
                     cells[place] += f" ({self.chance[method][measure]:.3f})"
@@ -74,7 +76,13 @@ class Comparison:
 
     def better(self, one: str, other: str, measure: str, seed: int = 0) -> tuple[float, float, float]:
         """By how much method `one` exceeds `other` on `measure`, paired over the images: (mean, low, high)."""
-        return bootstrap(self.values[one][measure] - self.values[other][measure], seed)
+        return bootstrap(self._gain(one, other, measure), seed)
+
+    def _gain(self, one, other, measure):
+        """Image by image, of the images that both have."""
+        ours, theirs = self.values[one][measure], self.values[other][measure]
+        common = min(len(ours), len(theirs))
+        return ours[:common] - theirs[:common]
 
     def above(self, rival: str | float, measures: Sequence[str], names: Sequence[str]) -> list[str]:
         """Which of the methods `names` exceed a rival, or a chance level, on each of `measures`.
@@ -82,7 +90,7 @@ class Comparison:
         All these verdicts are right together in 95 % of cases: their p-values are corrected for their number (Holm).
         """
         gains = [
-            self.values[name][measure] - (rival if isinstance(rival, float) else self.values[rival][measure])
+            self.values[name][measure] - rival if isinstance(rival, float) else self._gain(name, rival, measure)
             for name in names
             for measure in measures
         ]
@@ -232,8 +240,9 @@ def _removals(of, maps):
     return found
 
 
-def _with_interval(values, seed):
-    mean, low, high = bootstrap(values, seed)
+def _with_interval(measure, values, seed):
+    # The pointing game is hit or missed: where all hit, a bootstrap's interval has no width.
+    mean, low, high = wilson(values.sum(), len(values)) if measure == "pointing" else bootstrap(values, seed)
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 
