@@ -348,6 +348,17 @@ def test_either_a_record_or_the_space_is_published(arguments, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_installed_package_knows_its_repository_and_has_its_licence(tmp_path, monkeypatch):
+    there = metadata.home(), hub.licence()
+    links = SimpleNamespace(get_all=lambda name: ["Changelog, https://elsewhere", f"Repository, {there[0]}"])
+    monkeypatch.setattr(metadata, "installed", lambda package: links)
+    monkeypatch.setattr(hub, "distribution", lambda package: SimpleNamespace(read_text={"licenses/LICENSE": "L"}.get))
+    monkeypatch.setattr(metadata.made, "ROOT", tmp_path)
+    assert (metadata.home(), hub.licence()) == (there[0], b"L")
+    assert there[0].startswith("https://")
+    assert there[1].lstrip().startswith(b"Apache License")
+
+
 # The Space
 
 
