@@ -22,7 +22,7 @@ def test_what_is_set_is_a_literal_or_else_a_text(tmp_path, monkeypatch):
     assert seen[3].epochs == 3
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "records", "faithfulness", "audit", "export"])
+@pytest.mark.parametrize("command", ["train", "sweep", "records", "faithfulness", "audit", "export", "publish"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -334,10 +334,11 @@ def test_another_backend_is_told_which_one_makes_graphs(tmp_path, monkeypatch):
         hub.publish(NAME, tmp_path / "hub")
 
 
-def test_missing_photographs_are_a_sentence(record, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(PublishError, match="pip install scikit-image"):
+@pytest.mark.parametrize("module", ["skimage.data", "tensorboard.summary"])
+def test_what_is_not_installed_is_named_with_the_way_to_have_it(module, record, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(litert, "whole", lambda model: b"")
+    with pytest.raises(PublishError, match=r"; pip install (scikit-image|tensorboard)$"):
         hub.files(record)
 
 

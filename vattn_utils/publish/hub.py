@@ -112,7 +112,10 @@ def saved(model: Classifier) -> bytes:
 def _log(record):
     """The record's history for TensorBoard, by its place in the repository."""
     with tempfile.TemporaryDirectory() as folder:
-        writing.write_events(record, Path(folder) / "tensorboard")
+        try:
+            writing.write_events(record, Path(folder) / "tensorboard")
+        except ModuleNotFoundError as error:
+            raise PublishError("the log of a run is TensorBoard's; pip install tensorboard") from error
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in Path(folder).glob("tensorboard/*")}
 
 
