@@ -5,7 +5,6 @@ Import this module before Keras: it imports it without the log of TensorFlow.
 
 import dataclasses
 import logging
-import logging
 import os
 import tempfile
 import warnings
