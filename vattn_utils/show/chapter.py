@@ -36,8 +36,6 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 with _quiet():
     import keras
 
-# What compiles for another number of images or another model is said to be compiled often.
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # tqdm says it to whoever imports it in a notebook without ipywidgets, and many libraries import tqdm.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
