@@ -21,6 +21,7 @@ from vattn_utils.data import Dataset
 from vattn_utils.data.checks import check_images, check_labels
 from vattn_utils.training.augmentation import augment, mix
 from vattn_utils.training.callbacks import History, KeepBest, Repeatable
+from vattn_utils.training.feeding import Fed, spare_processes
 from vattn_utils.training.recipes import OPTIMIZERS, Recipe
 from vattn_utils.training.run_folder import Checkpoints, Part, RunFolder, TrainingError, Variables
 
@@ -84,7 +85,7 @@ def fit(
             f"build it with num_classes={dataset.num_classes}"
         )
     (x, y), (x_val, y_val) = dataset.split(recipe.validation, recipe.seed)
-    batches = Batches(x, y, dataset.num_classes, recipe)
+    batches: Batches | Fed = Batches(x, y, dataset.num_classes, recipe)
     if not len(batches):
         raise TrainingError(
             f"{len(x)} training images do not fill one batch of batch_size={recipe.batch_size}; use a smaller one"
@@ -94,11 +95,13 @@ def fit(
     history = History(report=verbose and not terminal)
     best = KeepBest(history) if recipe.select == "best" else None
     callbacks = list(callbacks)
-    steps = [history, Repeatable(batches, recipe.seed), *([best] if best else [])]
-    if recipe.ema:
-        steps.append(keras.callbacks.SwapEMAWeights())
-    steps += callbacks
     with contextlib.ExitStack() as stack:
+        if spare := spare_processes():
+            batches = stack.enter_context(Fed(batches, spare))
+        steps = [history, Repeatable(batches, recipe.seed), *([best] if best else [])]
+        if recipe.ema:
+            steps.append(keras.callbacks.SwapEMAWeights())
+        steps += callbacks
         begun = 0
         if directory is not None:
             folder = stack.enter_context(RunFolder.of(directory))

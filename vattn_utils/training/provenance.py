@@ -33,15 +33,18 @@ def provenance(precision: str = "float32") -> dict[str, Any]:
     }
 
 
-def _device() -> str:
-    """The accelerators that Keras sees, or else the CPU cores that this process may use."""
+def accelerators() -> list[str]:
+    """The names of the accelerators that Keras sees."""
     if keras.backend.backend() == "torch":  # for which Keras 3 lists no devices
         cuda = sys.modules["torch"].cuda
-        accelerators = [cuda.get_device_name(index) for index in range(cuda.device_count())]
-    else:
-        accelerators = [device for device in keras.distribution.list_devices() if "cpu" not in device.lower()]
-    if accelerators:
-        return f"{len(accelerators)} x {accelerators[0]}"
+        return [cuda.get_device_name(index) for index in range(cuda.device_count())]
+    return [device for device in keras.distribution.list_devices() if "cpu" not in device.lower()]
+
+
+def _device() -> str:
+    """The accelerators that Keras sees, or else the CPU cores that this process may use."""
+    if found := accelerators():
+        return f"{len(found)} x {found[0]}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{cores} CPU core{'s' * (cores > 1)} ({platform.machine()})"
 

@@ -1,9 +1,9 @@
 """Many runs, the most valuable first: `python -m vattn_utils sweep runs.toml --hours 8`.
 
-Each run is trained by a process of its own: one a core, each kept to it, or one on an accelerator. What is finished is
-skipped, what was begun is gone on with, and what fails is told, with its log, and tried once more. When time is over,
-or at SIGTERM and SIGINT, the processes are ended: of each run, all whole epochs are saved. Two sweeps of one file, at
-once too, divide its runs among them.
+Each run is trained by a process of its own, which is kept to its share of the cores: one a core, or one on an
+accelerator. What is finished is skipped, what was begun is gone on with, and what fails is told, with its log, and
+tried once more. When time is over, or at SIGTERM and SIGINT, the processes are ended: of each run, all whole epochs are
+saved. Two sweeps of one file, at once too, divide its runs among them.
 """
 
 import contextlib
@@ -27,6 +27,8 @@ from vattn_utils.training.sweep_standing import STATE, TRIES, accuracy, failures
 DONE, FAILED, REFUSED, PAUSED, ELSEWHERE = 0, 1, 2, 75, 76  # the exit status of a run's process
 PAUSE = 0.2  # seconds between two looks at the processes
 GRACE = 20.0  # and for one that is to end
+# Of an accelerator's memory, each process takes what it needs, and not all there is.
+SPARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = None, state: Path = STATE) -> int:
@@ -40,13 +42,15 @@ def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = 
     Returns how many runs failed. Raises SweepError before anything begins, if a run cannot be.
     """
     deadline = time.monotonic() + 3600 * hours if hours else None
+    for name, value in SPARING.items():
+        os.environ.setdefault(name, value)
     found = standings(sweep, state)
     left = [task for task in sweep.tasks if not (found[task.name].result or found[task.name].failed)]
     accelerated = kind(provenance()["device"]) != "CPU"
     _build_once(left)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     count = processes or (1 if accelerated else len(cores))
-    places = [cores if accelerated else cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
+    places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
     print(f"{len(sweep.tasks) - len(left)} of {len(sweep.tasks)} runs need nothing; {count} at a time", flush=True)
     queue = _Queue(sweep, left, state, places, deadline)
     with _asked_to_stop() as asked:
@@ -210,10 +214,9 @@ def _kept_to(cores: list[int]) -> Iterator[None]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Of a run's process: as many threads as it has cores, and of an accelerator's memory what it needs."""
+    """Of a run's process: as many threads as it has cores."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    usual = dict.fromkeys(names, str(threads)) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    usual |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    usual = dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     return usual | dict(os.environ) | {"PYTHONPATH": path}
 

@@ -1,0 +1,167 @@
+"""Training batches made by processes of their own, for an accelerator that would wait for one process to make them.
+
+The images lie once in memory that all share, and so do the batches that are made ahead. Whoever makes a batch, it is
+the same: a pure function of the seed, the epoch and its index.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import sys
+import types
+from collections.abc import Iterator
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import keras
+import numpy as np
+
+from vattn_utils.training.provenance import accelerators
+
+AHEAD = 4  # batches of each process
+
+
+def spare_processes() -> int:
+    """How many processes may make batches: as many as this one has cores, but one, where an accelerator computes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores - 1, 1) if accelerators() else 0
+
+
+class Fed(keras.utils.PyDataset):
+    """The batches of `loop.Batches`, made ahead by other processes; `with Fed(batches, 8) as fed`.
+
+    Args:
+        batches: whose they are; its `epoch` is set by way of this one's.
+        processes: how many make them.
+    """
+
+    def __init__(self, batches: Any, processes: int) -> None:
+        super().__init__(workers=1)  # nothing to prepare here: a batch is copied out of shared memory
+        self.batches, self.processes = batches, processes
+        size, images = batches.recipe.batch_size, batches.x.shape[1:]
+        self.shapes = (size, *images), (size, batches.num_classes)
+
+    def __enter__(self) -> "Fed":
+        batches, count = self.batches, AHEAD * self.processes
+        self._held = contextlib.ExitStack()
+        pixels = self._held.enter_context(_shared(batches.x.nbytes))
+        _array(pixels, batches.x.shape, "uint8")[:] = batches.x
+        slots = self._held.enter_context(_shared(count * _bytes(self.shapes)))
+        self._slots = [_views(slots, index, self.shapes) for index in range(count)]
+        self._free = list(range(count))
+        self._made: dict[int, tuple[int, concurrent.futures.Future]] = {}  # slot and future, by epoch and index
+        kind = type(batches), batches.y, batches.num_classes, batches.recipe
+        self._pool = concurrent.futures.ProcessPoolExecutor(
+            self.processes,
+            multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(pixels.name, batches.x.shape, kind, slots.name, self.shapes),
+        )
+        with _on_their_own():
+            concurrent.futures.wait([self._pool.submit(int) for _ in range(self.processes)])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._slots.clear()
+        self._held.close()
+
+    @property
+    def epoch(self) -> int:
+        """Of the batches; set before each epoch."""
+        return self.batches.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.batches.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        wanted = self.epoch * len(self) + index
+        for made in [made for made in self._made if made < wanted]:  # passed over
+            self._release(made)
+        for ahead in range(wanted, wanted + len(self._slots)):
+            if self._free and ahead not in self._made and ahead < self.batches.recipe.epochs * len(self):
+                slot = self._free.pop()
+                self._made[ahead] = slot, self._pool.submit(_make, *divmod(ahead, len(self)), slot)
+        if wanted not in self._made:  # all slots hold what comes later: somebody looks back
+            return self.batches[index]
+        slot, future = self._made[wanted]
+        future.result()
+        images, targets = self._slots[slot]
+        return images.copy(), targets.copy()
+
+    def _release(self, made: int) -> None:
+        slot, future = self._made.pop(made)
+        future.result()
+        self._free.append(slot)
+
+
+class _Maker:
+    """What a process that makes batches has: the batches' own maker, and the memory that all share."""
+
+    def __init__(self, pixels: str, shape: tuple, kind: tuple, slots: str, shapes: tuple) -> None:
+        of, y, num_classes, recipe = kind
+        self.pixels, self.slots, self.shapes = SharedMemory(pixels), SharedMemory(slots), shapes
+        self.batches = of(_array(self.pixels, shape, "uint8"), y, num_classes, recipe)
+
+    def make(self, epoch: int, index: int, slot: int) -> None:
+        self.batches.epoch = epoch
+        for view, made in zip(_views(self.slots, slot, self.shapes), self.batches[index], strict=True):
+            view[:] = made
+
+
+_maker: list[_Maker] = []  # of this process, if it makes batches
+
+
+def _begin(*given: Any) -> None:
+    _maker.append(_Maker(*given))
+
+
+def _make(epoch: int, index: int, slot: int) -> None:
+    _maker[0].make(epoch, index, slot)
+
+
+@contextlib.contextmanager
+def _shared(size: int) -> Iterator[SharedMemory]:
+    memory = SharedMemory(create=True, size=size)
+    try:
+        yield memory
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def _array(memory: SharedMemory, shape: tuple, dtype: str, offset: int = 0) -> np.ndarray:
+    return np.ndarray(shape, dtype, memory.buf, offset)
+
+
+def _bytes(shapes: tuple) -> int:
+    return sum(4 * int(np.prod(shape)) for shape in shapes)
+
+
+def _views(memory: SharedMemory, slot: int, shapes: tuple) -> list[np.ndarray]:
+    """The images and the targets of one slot."""
+    begin = slot * _bytes(shapes)
+    return [
+        _array(memory, shapes[0], "float32", begin),
+        _array(memory, shapes[1], "float32", begin + _bytes(shapes[:1])),
+    ]
+
+
+@contextlib.contextmanager
+def _on_their_own() -> Iterator[None]:
+    """Processes that are begun within leave the accelerator alone, take a thread each, and run no main script."""
+    usual = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    before, main = {name: os.environ.get(name) for name in usual}, sys.modules["__main__"]
+    os.environ.update(usual)
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
