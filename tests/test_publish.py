@@ -20,7 +20,7 @@ from vattn_utils.__main__ import main
 from vattn_utils.data import Dataset
 from vattn_utils.maps.passport import Passport
 from vattn_utils.maps.pixels import ReceptiveField
-from vattn_utils.publish import PublishError, card, example, hub, litert, metadata, space
+from vattn_utils.publish import PublishError, card, example, hub, litert, metadata, samples, space
 from vattn_utils.publish.example import Example
 from vattn_utils.training import durable, records, schema, writing
 from vattn_utils.training.provenance import provenance
@@ -69,7 +69,7 @@ def folder(content, tmp_path_factory):
 def quick(record, monkeypatch):
     """The command, whose record is the tiny one and whose files are two words; returns what to give it behind DIR."""
     monkeypatch.setenv("VATTN_RECORDS", str(record.path.parent))
-    monkeypatch.setattr(hub, "files", lambda record, repository: {"README.md": b"new", "tensorboard/log": b"new"})
+    monkeypatch.setattr(hub, "files", lambda record, repository: {"README.md": b"---\nnew", "tensorboard/log": b"new"})
     return lambda folder, *more: main(["publish", NAME, "--to", str(folder), *more])
 
 
@@ -151,6 +151,10 @@ def test_the_map_lies_where_the_tokens_look(monkeypatch):
     for method, centre in (("pooling", (14, 20)), ("occlusion", (14, 18))):
         row, column = np.argwhere(example._over_the_picture(model, maps, method)[0] > 0.9).mean(axis=0) / 8 + 1 / 16
         assert (row, column) == pytest.approx(centre)
+
+
+def test_every_sample_is_known_by_the_name_of_its_file():
+    assert set(samples.pictures()) == {*samples.FILES, "samples.json"}
 
 
 def test_labels_stand_in_the_order_of_the_logits(folder):
@@ -276,18 +280,27 @@ def refused(capsys, call):
 
 
 def test_what_is_there_is_replaced_only_when_asked(quick, tmp_path, capsys):
-    (tmp_path / "README.md").write_text("old")
+    (tmp_path / "README.md").write_text("---\nold")
     assert "is there; replace it with --replace, or give another folder" in refused(capsys, lambda: quick(tmp_path))
-    assert (tmp_path / "README.md").read_text() == "old"
+    assert (tmp_path / "README.md").read_text() == "---\nold"
     quick(tmp_path, "--replace")
-    assert (tmp_path / "README.md").read_text() == "new"
+    assert (tmp_path / "README.md").read_text() == "---\nnew"
 
 
-@pytest.mark.parametrize("foreign", [".git", "thesis.tex"])
+@pytest.mark.parametrize("foreign", [".git", "thesis.tex", "holiday.jpg"])
 def test_a_folder_with_anything_else_in_it_is_never_replaced(foreign, quick, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("---\nold")
     (tmp_path / foreign).mkdir()
     assert f"holds {foreign}, which was not published" in refused(capsys, lambda: quick(tmp_path, "--replace"))
     assert (tmp_path / foreign).is_dir()
+
+
+@pytest.mark.parametrize("readme", [None, "# A project of mine"])
+def test_a_folder_without_a_card_is_never_replaced(readme, quick, tmp_path, capsys):
+    (tmp_path / "LICENSE").write_text("mine")
+    if readme:
+        (tmp_path / "README.md").write_text(readme)
+    assert "holds LICENSE, which was not published" in refused(capsys, lambda: quick(tmp_path, "--replace"))
 
 
 def test_a_file_or_a_link_in_the_place_of_the_folder_is_left_alone(quick, tmp_path, capsys):
@@ -311,7 +324,7 @@ def test_a_folder_is_whole_or_not_there(quick, tmp_path, capsys, monkeypatch):
     assert "could not be written: [Errno 28]" in refused(capsys, lambda: quick(tmp_path / "new"))
     assert "could not be written: [Errno 28]" in refused(capsys, lambda: quick(tmp_path / "old", "--replace"))
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    assert (tmp_path / "old" / "README.md").read_bytes() == b"new"
+    assert (tmp_path / "old" / "README.md").read_bytes() == b"---\nnew"
 
 
 def test_a_record_that_ships_no_weights_is_one_sentence(record, tmp_path, capsys, monkeypatch):

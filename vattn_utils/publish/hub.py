@@ -15,7 +15,7 @@ from keras import ops
 from safetensors.numpy import save
 
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.publish import PublishError, card, litert, made, metadata
+from vattn_utils.publish import PublishError, card, litert, made, metadata, samples
 from vattn_utils.publish.example import example
 from vattn_utils.training import durable, records, writing
 from vattn_utils.training.records import Record
@@ -23,9 +23,8 @@ from vattn_utils.training.records import Record
 # What stands in a folder that this package publishes, the live page's `index.html` and `look` among it.
 NAMES = {
     "README.md", "LICENSE", "model.keras", "model.tflite", "model.safetensors", "labels.json", "record.json",
-    "attention.png", "tensorboard", "index.html", "look",
+    "attention.png", "tensorboard", "index.html", "look", *samples.FILES,
 }  # fmt: skip
-PICTURES = (".jpg", ".png")
 
 
 def publish(name: str, folder: Path, repository: str | None = None, replace: bool = False) -> None:
@@ -70,7 +69,11 @@ def check_place(folder: Path, replace: bool) -> None:
         raise PublishError(f"{folder} is there; replace it with --replace, or give another folder")
     if not folder.is_dir() or folder.is_symlink():
         raise PublishError(f"{folder} is no folder of its own; give another")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in NAMES and path.suffix not in PICTURES)
+    there, card_there = sorted(path.name for path in folder.iterdir()), folder / "README.md"
+    if not card_there.is_file() or not card_there.read_bytes().startswith(b"---\n"):
+        foreign = there
+    else:
+        foreign = [name for name in there if name not in NAMES]
     if foreign:
         raise PublishError(
             f"{folder} holds {foreign[0]}, which was not published; move that away, or give another folder"

@@ -32,6 +32,7 @@ PHOTOGRAPHS: list[tuple[str, str, str, str, str, str]] = [
     ("horse", "horse", "Horse", "The black silhouette of a horse on white", CC0, "Andreas Preuss"),
 ]
 DRAWN = (shapes.TEST[0], shapes.TEST[1], shapes.TEST[2])  # which images of `shapes`
+FILES = [*(f"{name}.jpg" for name, *_ in PHOTOGRAPHS), *(f"shapes-{number}.png" for number in range(1, len(DRAWN) + 1))]
 
 
 def pictures() -> dict[str, bytes]:
