@@ -53,6 +53,7 @@ def attention_gradients(
     Returns what `attention.maps` returns, and a list of arrays in its layers' shapes: those of `weights`, and for
     external attention that of `slot_maps`.
     """
+    check_classifier(model, "a gradient of attention")
     layers = attention.maps(model, images, batch_size)
     # As the model itself lays them out: slot maps token by token.
     shapes = [
