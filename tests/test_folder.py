@@ -157,6 +157,7 @@ def test_what_is_wrong_is_named(pictures, harm, error, message):
     with pytest.raises(error, match=message) as raised:
         data.from_folder(pictures, size=8)
     str(raised.value).encode()
+    assert str(pictures.parent) not in str(raised.value)
 
 
 @pytest.mark.filterwarnings("ignore:taken once")
