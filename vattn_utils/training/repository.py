@@ -76,7 +76,7 @@ def address(name: str) -> str:
     origin = json.loads(package.read_text("direct_url.json") or "{}")  # pip's note of what it installed from, PEP 610
     if "vcs_info" in origin and is_address(origin["url"]):  # a fork has records of its own
         return f"{origin['url'].removesuffix('.git')}/raw/{origin['vcs_info']['commit_id']}/{name}"
-    links = dict(link.split(", ", 1) for link in package.metadata.get_all("Project-URL"))
+    links = dict(link.split(", ", 1) for link in package.metadata.get_all("Project-URL") or [])
     return f"{links['Repository']}/raw/v{__version__}/{name}"
 
 
