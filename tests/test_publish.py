@@ -255,7 +255,7 @@ def test_a_card_says_what_its_maps_are_worth_or_that_nobody_measured_it(record, 
     )  # fmt: skip
     monkeypatch.setattr(card, "all_recorded", lambda: [worth, replace(worth, record="another")])
     words = [dict(file="cat.jpg", title="Cat", alt="A cat", licence="CC0", credit="Nobody")]
-    shown = Example({}, words, np.zeros((1, 8, 8, 3)), np.array([3]), np.array([0.5]), "rollout")
+    shown = Example({}, words, np.zeros((1, 8, 8, 3)), np.array([3]), "rollout")
     text = " ".join(card.text(record, record.model(), shown).split())
     assert "Nobody has measured" not in text
     assert f"**rollout**, {NAME}: difference of the removal curves 0.300" in text
@@ -270,6 +270,13 @@ def test_the_command_writes_a_folder_and_says_what_is_in_it(quick, tmp_path, cap
     assert quick(tmp_path / "new" / "hub") == 0
     assert (tmp_path / "new" / "hub" / "tensorboard" / "log").read_bytes() == b"new"
     assert capsys.readouterr().out == f"{tmp_path / 'new' / 'hub'}: 2 files\n"
+
+
+def test_the_folder_one_stands_in_is_replaced_too(quick, tmp_path, monkeypatch):
+    quick(tmp_path / "hub")
+    monkeypatch.chdir(tmp_path / "hub")
+    assert quick(".", "--replace") == 0
+    assert (tmp_path / "hub" / "README.md").read_bytes() == b"---\nnew"
 
 
 def refused(capsys, call):

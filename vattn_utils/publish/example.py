@@ -19,7 +19,11 @@ from vattn_utils.training.records import Record
 
 EDGE = 256  # pixels of a picture, as it is drawn
 # Of `samples`, what the classes of the data have a name for.
-CHOSEN = {"cifar10": ("cat", "horse"), "cifar100": ("rocket", "coffee"), "shapes10": ("shapes-1", "shapes-2")}
+CHOSEN = {
+    "cifar10": ("cat", "horse"),
+    "cifar100": ("rocket", "coffee"),
+    **dict.fromkeys(("shapes10", "shapes100"), ("shapes-1", "shapes-2")),
+}
 # The map that is read as where a model looked: the first that is defined for it, by its name in `attribution`.
 MAPS = {
     "rollout": "attention followed through all layers (rollout, Abnar and Zuidema 2020)",
@@ -34,7 +38,7 @@ class Example:
 
     files: name -> content: the pictures, and `attention.png`, where each stands beside itself under its map.
     words: of each picture `file`, `alt`, `licence` and `credit` (see `samples`). images: as the model takes them, uint8
-    `(2, size, size, 3)`. answers, shares: the likeliest classes, integers `(2,)`, and their probabilities, 0 to 1.
+    `(2, size, size, 3)`. answers: the likeliest classes, integers `(2,)`.
     method: the map's name in `attribution.METHODS`.
     """
 
@@ -42,7 +46,6 @@ class Example:
     words: list[dict[str, Any]]
     images: np.ndarray
     answers: np.ndarray
-    shares: np.ndarray
     method: str
 
 
@@ -67,7 +70,7 @@ def example(record: Record, model: Classifier, names: list[str]) -> Example:
     maps = attribution.METHODS[method](model, images, answers, 0)
     titles = [f"says {names[answer]}, {share:.0%}" for answer, share in zip(answers, shares, strict=True)]
     files["attention.png"] = _drawn(large, _over_the_picture(model, maps, method), titles, method)
-    return Example(files, words, images, answers, shares, method)
+    return Example(files, words, images, answers, method)
 
 
 def _read(content, size):

@@ -82,6 +82,7 @@ def check_place(folder: Path, replace: bool) -> None:
 
 def write(folder: Path, content: dict[str, bytes]) -> None:
     """Write what is published into `folder`, whole. Raises `PublishError` if it cannot be written."""
+    folder = folder.absolute()  # "." has no name to be written beside
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         durable.write_folder(folder, content)
@@ -92,11 +93,9 @@ def write(folder: Path, content: dict[str, bytes]) -> None:
 def licence() -> bytes:
     """The licence's text, from the checkout or from the installed package."""
     path = made.ROOT / "LICENSE"
-    return (
-        path.read_bytes()
-        if path.is_file()
-        else (distribution("vattn-utils").read_text("licenses/LICENSE") or "").encode()
-    )
+    if path.is_file():
+        return path.read_bytes()
+    return (distribution("vattn-utils").read_text("licenses/LICENSE") or "").encode()
 
 
 def weights(model: Classifier) -> dict[str, np.ndarray]:
@@ -136,5 +135,6 @@ def verify(model: Classifier, content: dict[str, bytes], images: np.ndarray) -> 
     runs = [litert.run(content["model.tflite"], images=image[None].astype("float32")) for image in images]
     for name, values in expected.items():
         found = np.concatenate([run[name] for run in runs])
-        if (apart := np.abs(found - ops.convert_to_numpy(values)).max()) > litert.BOUND:
+        apart = np.abs(found - ops.convert_to_numpy(values)).max()
+        if not apart <= litert.BOUND:  # what is no number is not equal either
             raise PublishError(f"{name} of model.tflite differs from Keras' by {apart:.2g}, more than {litert.BOUND:g}")
