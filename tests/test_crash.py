@@ -62,7 +62,7 @@ def test_wherever_a_process_dies_the_last_whole_epoch_is_found_and_the_next_can_
 
 def test_an_exception_that_nothing_stops_leaves_what_a_death_leaves_or_less(tmp_path):
     def die(number, _):
-        if number >= 30:  # and whatever is tidied afterwards dies too
+        if number >= 40:  # and whatever is tidied afterwards dies too
             raise Died
 
     (tmp_path / "run").mkdir()
