@@ -1,4 +1,4 @@
-/* What every page of the book can do: show all folded code, and enlarge a figure. Nothing here draws or computes. */
+/* What every page of the book can do: show all folded code, enlarge a figure, say a source. Nothing here draws or computes. */
 
 const CODE = "details.hide.above-input";
 const KEY = "show-all-code";
@@ -61,9 +61,39 @@ function addEnlarging(article) {
   }
 }
 
+/** A citation shows its source to who points at it, by a pointer or by the keyboard; without this its title does. */
+function addSources(article) {
+  const shown = document.createElement("div");
+  shown.className = "source";
+  shown.id = "source";
+  shown.setAttribute("role", "tooltip");
+  shown.hidden = true;
+  document.body.append(shown);
+  const hide = () => { shown.hidden = true; };
+  for (const link of article.querySelectorAll("a.cited[title]")) {
+    const source = link.title;
+    link.removeAttribute("title");
+    link.setAttribute("aria-describedby", shown.id);
+    const show = () => {
+      shown.textContent = source;
+      shown.hidden = false;
+      const { left, bottom } = link.getClientRects()[0];
+      const room = document.documentElement.clientWidth - shown.offsetWidth - 12;
+      shown.style.left = `${window.scrollX + Math.max(12, Math.min(left, room))}px`;
+      shown.style.top = `${window.scrollY + bottom + 4}px`;
+    };
+    link.addEventListener("pointerenter", show);
+    link.addEventListener("focus", show);
+    link.addEventListener("pointerleave", hide);
+    link.addEventListener("blur", hide);
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   const article = document.querySelector("article.bd-article");
   if (!article) return;
   addCodeSwitch(article);
   addEnlarging(article);
+  addSources(article);
 });

@@ -125,17 +125,21 @@ class Shape:
 '''
 
 
-def test_what_a_module_offers_is_what_has_a_name_and_a_docstring():
+def test_what_a_module_offers_says_its_arguments_or_is_used_by_a_chapter():
     tree = ast.parse(SOURCE)
-    assert [node.name for node in api.offered(tree)] == ["draw", "Shape"]
-    draw, shape = api.offered(tree)
+    assert [node.name for node in api.offered("shapes", tree, set())] == ["draw"]
+    assert [node.name for node in api.offered("shapes", tree, {"shapes.Shape", "shapes.undocumented"})] == [
+        "draw",
+        "Shape",
+    ]
+    draw, shape = api.documented(tree)
     assert api.signature(draw) == "draw(count: int, *, seed: int=0) -> str"
     assert api.signature(shape) == "Shape(edge: int)"
-    assert [api.signature(method) for method in api.offered(shape)] == ["area(scale: float=1.0) -> float"]
+    assert [api.signature(method) for method in api.documented(shape)] == ["area(scale: float=1.0) -> float"]
 
 
 def test_a_docstring_becomes_markdown():
-    (draw, _) = api.offered(ast.parse(SOURCE))
+    (draw, _) = api.documented(ast.parse(SOURCE))
     assert api.markdown(ast.get_docstring(draw)) == textwrap.dedent("""\
         Draw `count` shapes.
 
