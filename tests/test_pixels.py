@@ -51,7 +51,7 @@ def test_class_tokens_and_registers_have_no_field_and_are_not_asked():
 
 
 def test_a_field_larger_than_the_image_is_refused():
-    with pytest.raises(ValueError, match="every token reaches the border of the image of 8 pixels.*larger image_size"):
+    with pytest.raises(ValueError, match=r"every token reaches the border of the image of 8 pixels"):
         receptive_field(tokenizer("convolutional", image_size=8))
 
 

@@ -218,10 +218,10 @@ def grad_cam(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int
 @method
 def occlusion(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: int = 0) -> np.ndarray:
     """What the class's logit loses when a patch has the model's mean colour (Zeiler and Fergus 2014, section 4.2)."""
-    images, found = images.astype("float32"), []
+    images, found, colour = images.astype("float32"), [], np.asarray(model.mean, "float32")
     down, across = (cover(tokens, length) for tokens, length in zip(model.grid, images.shape[1:3], strict=True))
     holes = np.einsum("ry,cx->rcyx", down, across).reshape(-1, *images.shape[1:3])[:, None, :, :, None]
-    colour, before = np.asarray(model.mean, "float32"), logits(model, images)[np.arange(len(images)), labels]
+    before = logits(model, images)[np.arange(len(images)), np.asarray(labels)]
     for part, classes in given_batches(model, images, labels, max(1, BATCH // len(holes))):
         hidden = part + holes * (colour - part)  # (N, b, H, W, 3): each patch of each image covered
         after = logits(model, hidden.reshape(-1, *part.shape[1:])).reshape(len(holes), len(part), -1)

@@ -202,8 +202,8 @@ def compare(
         sigma: of a Gaussian that all maps are blurred by first, in patches: removal favours smooth maps, whatever they
             know, so that a smooth map is fairly compared with the others in smooth form. 0 leaves them as they are.
 
-    Returns a `Comparison`. Where maps meet masks and mosaics they lie where their tokens look; what is removed are whole
-    patches, each in its token's turn. Its measures: deletion, insertion, difference (removed is the model's mean colour);
+    Returns a `Comparison`. Maps meet masks and mosaics where their tokens look; what is removed are whole patches, each
+    in its token's turn. Its measures: deletion, insertion, difference (what is removed has the model's mean colour);
     blur, linear (the difference with that fill); the five of `localisation.MEASURES` against masks; grid pointing; and
     two rank correlations of a map with what becomes of it: "other label" for the model's likeliest other class, "new
     weights" with all weights drawn anew. A map that stays as it was (1) says nothing about the class, or nothing about

@@ -107,19 +107,19 @@ def mosaics(
     reading order. Raises ValueError for too few images or classes or for images of odd size, and for images, labels
     and numbers that are none (see `data.checks`).
     """
-    images = check_images(images).astype("float32")
-    labels, number = check_labels(labels, len(images)), check_whole("number", number)
-    height, width = images.shape[1:3]
-    confident = np.argsort(-np.asarray(probabilities), kind="stable")[: max(4, len(labels) // 2)]
-    classes = np.unique(labels[confident])
+    pictures = check_images(images).astype("float32")
+    theirs, number = check_labels(labels, len(pictures)), check_whole("number", number)
+    height, width = pictures.shape[1:3]
+    confident = np.argsort(-np.asarray(probabilities), kind="stable")[: max(4, len(theirs) // 2)]
+    classes = np.unique(theirs[confident])
     if len(classes) < 4 or height % 2 or width % 2:
         raise ValueError(f"{len(classes)} classes and {height} x {width} pixels give no mosaic; use 4 and even sizes")
-    chosen = _fours(confident, labels, classes, number, np.random.default_rng(seed))
+    chosen = _fours(confident, theirs, classes, number, np.random.default_rng(seed))
     if halve:
-        images = images.reshape(len(images), height // 2, 2, width // 2, 2, -1).mean(axis=(2, 4))
-    cells = images[chosen]  # (number, 4, H/2, W/2, 3)
+        pictures = pictures.reshape(len(pictures), height // 2, 2, width // 2, 2, -1).mean(axis=(2, 4))
+    cells = pictures[chosen]  # (number, 4, H/2, W/2, 3)
     rows = [np.concatenate([cells[:, 2 * row], cells[:, 2 * row + 1]], axis=2) for row in (0, 1)]
-    return np.concatenate(rows, axis=1), labels[chosen]
+    return np.concatenate(rows, axis=1), theirs[chosen]
 
 
 def _fours(confident, labels, classes, number, random):
