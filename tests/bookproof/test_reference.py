@@ -10,7 +10,7 @@ from docutils import nodes
 from docutils.utils import new_document
 from pybtex.database import parse_string
 
-from bookproof.sphinx import api, citations, footer, preview
+from bookproof.sphinx import api, citations, footer, preview, tables
 
 BIBLIOGRAPHY = parse_string(
     r"""@inproceedings{a, title = {The {ViT}}, author = {M{\"u}ller, S. and Hutter, F.}, booktitle = {ICCV},
@@ -152,3 +152,9 @@ def test_a_docstring_becomes_markdown():
         **Raises**
 
         - `ValueError`: if it is none.""")
+
+
+def test_a_deviation_is_small_in_a_table_and_nowhere_else():
+    body = '<p>3.1 ± 0.2</p><td class="a"><p>3.1 ± 0.2, 4 ± 1</p></td><td>±</td>'
+    cell = '<td class="a"><p>3.1<small> ± 0.2</small>, 4<small> ± 1</small></p></td>'
+    assert tables.small(body) == f"<p>3.1 ± 0.2</p>{cell}<td>±</td>"
