@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.test_attribution import LABELS, MODELS, made
+from tests.test_attribution import LABELS, MODELS, kept, made
 from tests.test_models import tiny_model
 from vattn_utils.maps import attention, attnlrp, attribution, rules
 from vattn_utils.maps.gradients import gradient
@@ -221,14 +221,23 @@ def test_attention_pooling_gives_patches_relevance_through_keys_and_values(rando
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_walk_computes_what_the_model_computes(name, pictures):
-    model = made(name)
-    _, found = attnlrp.ledger(model, pictures, LABELS, batch_size=3)
-    np.testing.assert_allclose(found["logit"], np.array(model(pictures))[np.arange(4), LABELS], rtol=1e-3, atol=1e-5)
+    model = kept(name)
+    shares = attnlrp.Shares(*np.ones((2, 4), "float32"))
+    found = attnlrp.walked(model, model.preprocessing(pictures), shares)
+    np.testing.assert_allclose(found, model(pictures), rtol=1e-3, atol=1e-5)
+
+
+def test_a_ledger_is_of_each_image_by_itself(pictures):
+    model = kept("eanet")
+    together, alone = (attnlrp.ledger(model, pictures, LABELS, batch_size)[1] for batch_size in (4, 3))
+    np.testing.assert_allclose(together["logit"], np.array(model(pictures))[np.arange(4), LABELS], rtol=1e-3, atol=1e-5)
+    for name, values in together.items():
+        np.testing.assert_allclose(values, alone[name], rtol=1e-3, atol=1e-5)
 
 
 def test_without_a_softmax_all_of_the_logit_is_found_again(pictures):
     """Convolutions, GELUs, norms, gates, residuals and a mean: only constants keep anything."""
-    for overrides in ({}, dict(block="depthwise"), dict(layer_scale=None)):
+    for overrides in (dict(block="depthwise"), dict(layer_scale=None)):
         model = tiny_model(patch_convnet, "book", pooling="mean", **overrides)
         random = np.random.default_rng(3)
         for weight in model.trainable_weights:
@@ -262,7 +271,7 @@ def test_without_biases_the_softmax_alone_leaks(pictures):
 
 
 def test_the_map_is_the_relevance_of_each_patch_and_changes_with_the_class(pictures):
-    model = made("patch_convnet")
+    model = kept("patch_convnet")
     found = attribution.METHODS["AttnLRP"](model, pictures, LABELS)
     relevance, _ = attnlrp.ledger(model, pictures, LABELS)
     np.testing.assert_allclose(found, attention.to_grid(relevance, model.grid), rtol=1e-5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.test_attribution import made
+from tests.test_attribution import kept
 from tests.test_models import tiny_model
 from vattn_utils.maps import attention, tokens, value_norm
 from vattn_utils.models import vit
@@ -48,4 +48,4 @@ def test_readership_of_a_model_agrees_with_its_maps_and_norms_with_registers_and
 
 def test_a_model_whose_tokens_do_not_read_one_another_is_refused(pictures):
     with pytest.raises(ValueError, match="eanet has no self-attention"):
-        tokens.readership(made("eanet"), pictures)
+        tokens.readership(kept("eanet"), pictures)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.test_attribution import LABELS, made
+from tests.test_attribution import LABELS, kept, made
 from tests.test_models import tiny_model
 from vattn_utils.maps import attention, attribution, lens, rise, value_norm
 from vattn_utils.models import patch_convnet, vit
@@ -26,7 +26,7 @@ def check(found, weights, vectors):
 
 
 def test_norms_in_self_attention_are_those_of_the_weighted_vectors_that_make_its_output(pictures):
-    model = made("vit, pooling")
+    model = kept("vit, pooling")
     layers, found = attention.maps(model, pictures), value_norm.value_norms(model, pictures, batch_size=3)
     assert len(found) == len(layers)
     for depth in range(model.depth):
@@ -41,7 +41,7 @@ def test_norms_in_self_attention_are_those_of_the_weighted_vectors_that_make_its
 
 
 def test_norms_in_external_attention_are_those_of_the_slots(pictures):
-    model = made("eanet")
+    model = kept("eanet")
     found, weights = value_norm.value_norms(model, pictures), attention.maps(model, pictures)[0].weights
     layer, x = model.blocks[0].attention, normed_tokens(model, pictures, 0)
     slots = array(layer.memory_value) + array(layer.memory_value_bias)
@@ -53,7 +53,7 @@ def test_norms_in_external_attention_are_those_of_the_slots(pictures):
 
 
 def test_norms_of_a_sequence_pooling_are_those_of_its_tokens(pictures):
-    model = made("eanet")
+    model = kept("eanet")
     tokens = array(model.norm(model.encode(ops.convert_to_tensor(pictures))[0]))
     weights = attention.maps(model, pictures)[-1].weights
     check(value_norm.value_norms(model, pictures)[-1], weights, tokens[:, None])
@@ -91,20 +91,20 @@ def test_a_token_of_no_length_is_not_seen_whatever_its_attention(pictures):
 
 
 def test_the_lens_of_averaged_tokens_averages_to_the_logits(pictures):
-    for model in (made("vit, mean"), made("eanet, mean"), tiny_model(vit, "book", pooling="mean", registers=2)):
+    for model in (kept("vit, mean"), kept("eanet, mean"), tiny_model(vit, "book", pooling="mean", registers=2)):
         found = lens.logit_lens(model, pictures, batch_size=3)
         np.testing.assert_allclose(found.mean(axis=(1, 2)), array(model(pictures)), rtol=1e-3, atol=1e-5)
 
 
 def test_the_lens_of_a_pooling_weighs_to_the_logits(pictures):
-    model = made("vit, pooling")
+    model = kept("vit, pooling")
     weights = attention.maps(model, pictures)[-1].weights[:, 0, 0].reshape(4, 4, 4)
     found = np.einsum("brc,brck->bk", weights, lens.logit_lens(model, pictures))
     np.testing.assert_allclose(found, array(model(pictures)), rtol=1e-3, atol=1e-5)
 
 
 def test_the_lens_of_class_queries_is_their_answer_to_one_patch(pictures):
-    model = made("patch_convnet, per class")
+    model = kept("patch_convnet, per class")
     tokens = array(model.encode(ops.convert_to_tensor(pictures))[0])
     alone, _ = model.classify(ops.convert_to_tensor(tokens[2:3, 5:6]))
     found = lens.logit_lens(model, pictures)
@@ -112,7 +112,7 @@ def test_the_lens_of_class_queries_is_their_answer_to_one_patch(pictures):
 
 
 def test_the_lens_of_each_depth_reads_the_tokens_there(pictures):
-    model = made("vit, class token")
+    model = kept("vit, class token")
     for until in (0, 1, None):
         tokens = model.encode(ops.convert_to_tensor(pictures), until=until)[0]
         expected = array(model.logits(model.norm(tokens)))[:, 1:].reshape(4, 4, 4, 5)
@@ -123,7 +123,7 @@ def test_the_lens_of_each_depth_reads_the_tokens_there(pictures):
 
 def test_a_head_that_reads_all_tokens_at_once_has_no_lens(pictures):
     with pytest.raises(ValueError, match="reads all tokens as one vector"):
-        lens.logit_lens(made("vit, flatten"), pictures)
+        lens.logit_lens(kept("vit, flatten"), pictures)
 
 
 def test_masks_of_rise_are_seeded_smooth_and_see_half():
