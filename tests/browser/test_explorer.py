@@ -168,8 +168,13 @@ def test_the_scale_is_relative_or_fixed_and_says_its_numbers(opened):
 
 def test_the_map_lies_over_the_picture_as_thick_as_the_slider_says(opened):
     slider = opened.part("opacity").locator("input")
-    boxes = [opened.part(name).bounding_box() for name in ("map", "picture")]
-    assert boxes[0] == boxes[1]
+    box, picture, cells = (opened.part(name).bounding_box() for name in ("map", "picture", "cells"))
+    assert box == cells  # a value is pointed at where it is drawn, and drawn where its token looks
+    for axis, edge, shift, size in zip(
+        "yx", ("height", "width"), opened.about["shift"], opened.about["size"], strict=True
+    ):
+        assert box[edge] == picture[edge]
+        assert box[axis] - picture[axis] == pytest.approx(shift / size * box[edge], abs=0.1)
     for value in ("0", "100", "35"):
         slider.fill(value)
         assert opened.part("map").evaluate("map => getComputedStyle(map).opacity") == f"{int(value) / 100:g}"
