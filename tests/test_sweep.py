@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from vattn_utils import data
 from vattn_utils.__main__ import main
 from vattn_utils.training import records, sweep, sweep_file, sweep_run, sweep_standing
 from vattn_utils.training.measurements import from_lines
-from vattn_utils.training.run_folder import InUse, RunFolder
+from vattn_utils.training.run_folder import Checkpoints, InUse, RunFolder
 from vattn_utils.training.sweep_file import SweepError
 
 ROOT = Path(__file__).parents[1]
@@ -87,12 +88,16 @@ def test_the_test_images_are_judged_where_that_is_asked_for(file, tmp_path):
     assert set(lines(of)[0]) >= {"held_out", "test"}
 
 
-def test_a_run_that_is_finished_is_not_trained_again(file, tmp_path, monkeypatch):
+def test_a_run_that_is_finished_is_not_trained_again_nor_taken_for_another(file, tmp_path, monkeypatch):
     of = file()
     sweep_run.run(of.tasks[0], of, tmp_path)
     monkeypatch.setattr(sweep_run, "fit", None)
     sweep_run.run(of.tasks[0], of, tmp_path)
     assert len(lines(of)) == 1
+    with pytest.raises(SweepError, match=r"the arm 'external', seed 0, with epochs=3, and the file says 4"):
+        sweep_run.result(file(TINY.replace("epochs = 3", "epochs = 4")).tasks[0], of)
+    with pytest.raises(SystemExit):
+        main(["sweep", str(of.path), "--list"])
 
 
 def test_a_run_whose_time_was_over_goes_on_and_ends_as_if_nothing_had_been(file, tmp_path):
@@ -107,15 +112,6 @@ def test_a_run_whose_time_was_over_goes_on_and_ends_as_if_nothing_had_been(file,
     one, other = lines(of)[0], lines(file(TINY.replace('"results"', '"others"')))[0]
     for name, values in without_seconds(one["history"]).items():
         np.testing.assert_allclose(values, other["history"][name], rtol=1e-4, err_msg=name)
-
-
-def test_results_of_another_recipe_are_not_taken_for_those_of_this_one(file, tmp_path):
-    of = file()
-    sweep_run.run(of.tasks[0], of, tmp_path)
-    with pytest.raises(SweepError, match=r"the arm 'external', seed 0, with epochs=3, and the file says 4"):
-        sweep_run.result(file(TINY.replace("epochs = 3", "epochs = 4")).tasks[0], of)
-    with pytest.raises(SystemExit):
-        main(["sweep", str(of.path), "--list"])
 
 
 def test_a_record_is_written_once_and_replaced_where_the_file_says_so(file, tmp_path):
@@ -156,6 +152,26 @@ def test_a_run_that_another_process_trains_is_left_alone(file, tmp_path, capsys)
     of = file()
     with RunFolder(tmp_path / "tiny" / "external-0"), pytest.raises(InUse):
         sweep_run.run(of.tasks[0], of, tmp_path)
+
+
+def test_quick_epochs_go_by_unsaved_but_never_the_last_and_two_saved_ones_are_kept(tmp_path, monkeypatch):
+    with RunFolder(tmp_path / "run", every=1e6) as folder:
+        folder.claim({"recipe": "any"})
+        saved = []
+        with monkeypatch.context() as patch:
+            patch.setattr(folder, "save", lambda epoch, parts: saved.append(epoch))
+            checkpoints = Checkpoints(folder, {})
+            checkpoints.set_params({"epochs": 4})
+            checkpoints.set_model(SimpleNamespace(stop_training=False))
+            checkpoints.on_train_begin()
+            for epoch in range(4):
+                checkpoints.on_epoch_end(epoch)
+            checkpoints.model.stop_training = True
+            checkpoints.on_epoch_end(1)
+        assert saved == [0, 4, 2]
+        for epoch in (0, 5, 9):
+            folder.save(epoch, {"weights": {"0": np.zeros(1)}})
+        assert sorted(path.name for path in folder.path.glob("epoch-*")) == ["epoch-0005", "epoch-0009"]
 
 
 def test_two_processes_add_their_lines_to_one_file(file):

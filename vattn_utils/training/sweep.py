@@ -52,7 +52,8 @@ def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = 
     count = processes or (1 if accelerated else len(cores))
     places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
     print(f"{len(sweep.tasks) - len(left)} of {len(sweep.tasks)} runs need nothing; {count} at a time", flush=True)
-    queue = _Queue(sweep, left, state, places, deadline)
+    unfinished = {task.record for task in sweep.tasks if task.record and not found[task.name].result}
+    queue = _Queue(sweep, left, unfinished, state, places, deadline)
     with _asked_to_stop() as asked:
         while queue.left or queue.running:
             over = deadline is not None and time.monotonic() >= deadline
@@ -74,13 +75,19 @@ class _Queue:
     """The runs that are left, and the processes that train them."""
 
     def __init__(
-        self, sweep: Sweep, left: list[Task], state: Path, places: Sequence[list[int]], deadline: float | None
+        self,
+        sweep: Sweep,
+        left: list[Task],
+        unfinished: set[str],
+        state: Path,
+        places: Sequence[list[int]],
+        deadline: float | None,
     ) -> None:
         self.sweep, self.left, self.state, self.deadline = sweep, left, state, deadline
+        self.unfinished = unfinished  # records that runs of the file will write, or should have written
         self.places = list(places)
         self.running: dict[str, tuple[Task, list[int], subprocess.Popen]] = {}
         self.failed: list[str] = []
-        self.unfinished = {task.record for task in left}
         self.over = False  # a run did not begin an epoch that would not end in time
 
     def step(self) -> bool:
@@ -117,7 +124,8 @@ class _Queue:
         print(f"{task.name}: begins", flush=True)
         log = _log(self.state, task)
         log.parent.mkdir(parents=True, exist_ok=True)
-        hours = None if self.deadline is None else max(self.deadline - time.monotonic(), 1) / 3600
+        # It has a little less time, so that it ends by itself.
+        hours = None if self.deadline is None else max(self.deadline - GRACE - time.monotonic(), 1) / 3600
         command = _command(self.sweep, task, self.state, hours)
         with log.open("ab") as file, _kept_to(place):
             return subprocess.Popen(
@@ -129,7 +137,7 @@ class _Queue:
             failures_file(self.state, task).unlink(missing_ok=True)
             found = sweep_run.result(task, self.sweep)
             if found:
-                self.unfinished.discard(task.record)
+                self.unfinished.discard(task.record or "")
                 print(f"{task.name}: done in {found.seconds / 3600:.2f} h, {accuracy(found)}", flush=True)
         elif status == PAUSED:
             self.over = True
