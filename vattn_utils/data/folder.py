@@ -159,9 +159,7 @@ def _read(file, size):
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # PIL has all of these
         why = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
         why = why.replace(str(file), file.name)  # a message is shown to others, who have no such folder
-        raise DamagedData(
-            f"{_short(file)} is no picture one can read: {why}; save it again or remove it"
-        ) from error
+        raise DamagedData(f"{_short(file)} is no picture one can read: {why}; save it again or remove it") from error
 
 
 def _entries(folder):

@@ -46,7 +46,7 @@ from vattn_utils.training import records, train  # noqa: E402
 from vattn_utils.training.provenance import provenance as whole_provenance  # noqa: E402
 
 PROFILES = {
-    "published": "real CIFAR images, the recorded run; nothing is trained here.",
+    "published": "real CIFAR images, and recorded runs in place of long ones.",
     "quick": "the embedded shapes instead of CIFAR, a short run trained here and now.",
     "full": "real CIFAR images, trained here from scratch with the recorded recipe.",
 }
