@@ -1,5 +1,6 @@
 """The book as `make book` built it: every page, every figure, no error, no other host. `make pages` calls this."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,12 @@ def test_page_is_there_and_sound(entry):
 def test_book_has_a_front_door():
     assert (BOOK.html / "index.html").is_file(), "run `make book`"
     assert pages.problems(BOOK) == []
+
+
+def test_names_punctuation_and_spaces_in_code_look_as_the_code_around_them():
+    """So that pages do without a mark for each of them (`bookproof.sphinx.light`)."""
+    style = (BOOK.html / "_static" / "pygments.css").read_text(encoding="utf-8")
+    for theme in ("light", "dark"):
+        (around,) = re.findall(rf'data-theme="{theme}"\] \.highlight {{[^}}]*(?<!-)color: (#\w+)', style)
+        for name in "npw":
+            assert re.search(rf'data-theme="{theme}"\] \.highlight \.{name} {{ color: {around} }}', style)

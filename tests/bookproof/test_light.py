@@ -44,3 +44,11 @@ def test_mathematics_is_loaded_where_there_is_some(mathematics):
     light.only_with_mathematics(None, "page", "page.html", context, page)
     assert len(context["script_files"]) == (3 if mathematics else 1)
     assert context["script_files"][-1].filename == "_static/book.js"
+
+
+def test_code_loses_the_marks_of_what_looks_like_the_code_around_it():
+    context = {
+        "body": '<span class="n">x</span><span class="w"> </span><span class="o">=</span><span class="pre">n</span>'
+    }
+    light.drop_plain_marks(None, "page", "page.html", context, None)
+    assert context["body"] == 'x <span class="o">=</span><span class="pre">n</span>'
