@@ -52,6 +52,8 @@ def test_what_others_call_otherwise_is_found_under_its_name_here(page):
     for asked, named in SYNONYMS.items():
         marked = look_for(page, asked).locator("mark").all_inner_texts()
         assert named in {text.lower() for text in marked}, asked
+    first = look_for(page, "saliency").first.locator("strong")
+    assert first.inner_text() == "Attention map"  # what the glossary says of it
 
 
 def test_a_result_is_a_section_and_leads_to_it_with_the_word_marked(page):

@@ -59,14 +59,16 @@
     for (const section of sections) {
       const [title, page, text] = section.folds;
       let score = 0, here = false;
-      const all = patterns.every((words) => words.some((one, other) => {
-        const inTitle = count(title, one), inText = count(text, one);
-        here ||= inTitle + inText > 0;
-        const whole = inTitle && title.trim().length < 1.5 * groups.flat()[0].length ? 40 : 0;
-        const points = whole + 40 * Math.min(inTitle, 1) + 10 * Math.min(count(page, one), 1) + Math.min(inText, 6);
-        score += points / (1 + other);
-        return points > 0;
-      }));
+      const all = patterns.every((words, group) => {
+        const points = words.map((one, name) => {
+          const inTitle = count(title, one), inText = count(text, one);
+          here ||= inTitle + inText > 0;
+          const whole = inTitle && title.length < groups[group][name].length + 3 ? 40 : 0;
+          return whole + 40 * Math.min(inTitle, 1) + 10 * Math.min(count(page, one), 1) + Math.min(inText, 6);
+        });
+        score += Math.max(...points);
+        return Math.max(...points) > 0;
+      });
       if (all && here) scored.push({ section, score });
     }
     return scored.sort((a, b) => b.score - a.score).map(({ section }) => section);
