@@ -103,9 +103,9 @@ MUTATIONS = (
     # Maps and pictures
     Mutation(
         "overlay-shifted-by-a-patch",
-        "vattn_utils/maps/attention.py",
-        "place = (np.arange(length) + 0.5) * tokens / length - 0.5",
-        "place = (np.arange(length) + 0.5) * tokens / length + 0.5",
+        "vattn_utils/maps/pixels.py",
+        "(np.arange(length) + 0.5 - moved) * tokens / length - 0.5",
+        "(np.arange(length) + 0.5 - moved) * tokens / length + 0.5",
         "Every map lies one patch too far up and to the left on its picture.",
         (
             "tests/test_attention.py::test_nearest_gives_each_pixel_the_value_of_the_token_that_covers_it",
