@@ -88,5 +88,7 @@ def test_wirings_draw_a_line_for_each_pair_that_meets():
 
 
 def test_model_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match="dict is none of the book's models"):
+    with pytest.raises(TypeError, match="no diagram of dict"):
         diagram.parts({})
+    with pytest.raises(TypeError, match="no diagram of KerasIOViT"):  # it flattens its tokens
+        diagram.parts(models.build("vit", "keras-io", num_classes=7, depth=1, dim=8, heads=1))

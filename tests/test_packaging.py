@@ -185,7 +185,7 @@ def modules(package):
 
 
 EXTRAS = {
-    "vattn_utils": ("book", "tensorflow", "jax", "torch", "cluster", "hub"),
+    "vattn_utils": ("book", "tensorflow", "jax", "torch", "hub"),
     "bookproof": ("verify", "sphinx"),
 }
 

@@ -95,8 +95,8 @@ def p_value(values: ArrayLike) -> float:
 def holm(p_values: ArrayLike) -> np.ndarray:
     """P-values of several comparisons, corrected for their number, `(n,)` in the order given (Holm 1979).
 
-    Below 0.05 are those that hold together: the chance that any of them is no difference is 5 % at most. The smallest
-    is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it.
+    Below 0.05 are those that hold together: the chance of putting even one there that is no difference is 5 % at most.
+    The smallest is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it.
     """
     p_values = np.asarray(p_values, "float64")
     ascending = np.argsort(p_values, kind="stable")
@@ -109,8 +109,9 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 def not_zero(differences: Iterable[ArrayLike], level: float = 0.05) -> list[bool]:
     """Which of several lists of paired differences have a mean other than 0, by more than chance.
 
-    All these verdicts are right together in 1 - `level` of cases: `holm` corrects the `p_value`s for their number. So a
-    difference whose own 95 % interval just leaves out 0 may not be among them.
+    The chance that even one of those named has in truth a mean of 0 is `level` at most: `holm` corrects the `p_value`s
+    for their number, so a difference whose own 95 % interval just leaves out 0 may not be named. Of those not named
+    it says nothing.
     """
     return (holm([p_value(values) for values in differences]) < level).tolist()
 

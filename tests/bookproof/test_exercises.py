@@ -59,7 +59,7 @@ def test_error_of_the_learners_own_is_not_hidden():
 SOLUTION = '''
 import numpy as np
 
-half = 42 / 2  # of everything
+half = 42 / len("ßé")  # of everything
 
 def double(
     x: int,
@@ -109,6 +109,7 @@ def test_stub_keeps_what_is_asked_and_nothing_that_answers():
     [
         ("half = 21\nprint(half)", "end it with `check_1(answer)`"),
         ("half = 21\ncheck_1(42 / 2)", "end it with `check_1(answer)`"),
+        ("def half(): return 21\ncheck_1(half)", "half stands on one line"),
         ("half = 21\ncheck_1(halves)", "the check takes halves, which the cell does not make"),
     ],
 )

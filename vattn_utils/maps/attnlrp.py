@@ -3,7 +3,8 @@ r"""AttnLRP (Achtibat et al. 2024, arXiv 2402.05602): a class's logit, passed ba
 Here the book's models are walked through a second time, operation by operation, with the same weights and the same
 numbers: self-attention, external attention and attention pooling, and what stands around them. Where the sum of the
 pixels' relevance is not the logit, `ledger` says what has the rest. In the linear layers this is the rule with
-epsilon = 0; for vision transformers the authors also try one that favours positive parts (gamma), which is not here.
+epsilon = 0; for vision transformers the authors advise one that favours positive parts (gamma) against noise; it is
+not here, so results differ from theirs.
 """
 
 from functools import singledispatch
@@ -86,7 +87,7 @@ def _(layer: MLP, x, shares):
 def _(layer: SelfAttention, x, shares):
     tokens = x.shape[1]
     x = ops.reshape(walked(layer.query_key_value, x, shares), (-1, tokens, 3, layer.heads, layer.head_dim))
-    query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d) each
+    query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d_h) each
     weights = ops.softmax(product("bqhd,bkhd->bhqk", query * layer.head_dim**-0.5, key), axis=-1)
     x = product("bhqk,bkhd->bqhd", weights, value)
     return walked(layer.output_projection, ops.reshape(x, (-1, tokens, layer.heads * layer.head_dim)), shares)
@@ -100,7 +101,7 @@ def _(layer: ExternalAttention, x, shares):
     query = ops.reshape(query, (-1, tokens, layer.inner_heads, layer.head_dim))
     logits = linear(query, layer.memory_key, layer.memory_key_bias, biases)  # (B, N, heads, S)
     weights = normalise(softmax_over_tokens(logits) if layer.mixing else ops.softmax(logits))
-    x = linear(weights, layer.memory_value, layer.memory_value_bias, biases)  # (B, N, heads, d)
+    x = linear(weights, layer.memory_value, layer.memory_value_bias, biases)  # (B, N, heads, d_h)
     x = ops.reshape(x, (-1, tokens, layer.inner_heads * layer.head_dim))
     return linear(x, layer.output_kernel, layer.output_bias, biases)
 

@@ -87,7 +87,8 @@ class Comparison:
     def above(self, rival: str | float, measures: Sequence[str], names: Sequence[str]) -> list[str]:
         """Which of the methods `names` exceed a rival, or a chance level, on each of `measures`.
 
-        All these verdicts are right together in 95 % of cases: their p-values are corrected for their number (Holm).
+        That any of those named does not exceed it has a chance of 5 % at most: p-values are corrected for their
+        number (Holm).
         """
         gains = [
             self.values[name][measure] - rival if isinstance(rival, float) else self._gain(name, rival, measure)
@@ -243,7 +244,10 @@ def _removals(of, maps):
 
 def _with_interval(measure, values, seed):
     # The pointing game is hit or missed: where all hit, a bootstrap's interval has no width.
-    mean, low, high = wilson(values.sum(), len(values)) if measure == "pointing" else bootstrap(values, seed)
+    # And Wilson's is not the same above and below.
+    if measure == "pointing":
+        return "{:.3f} [{:.3f}, {:.3f}]".format(*wilson(values.sum(), len(values)))
+    mean, low, high = bootstrap(values, seed)
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 

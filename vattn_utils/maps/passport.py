@@ -57,8 +57,8 @@ class Passport:
     differences: np.ndarray
     rivals: Mapping[str, np.ndarray]
     new_weights: np.ndarray
+    smoothed: np.ndarray
     localisation: np.ndarray | None = None
-    smoothed: np.ndarray | None = None
 
     @property
     def images(self) -> int:
@@ -75,7 +75,7 @@ class Passport:
 
     def against(self, rival: str) -> np.ndarray:
         """By how much the map exceeds a rival on each image, `(n,)`: in smooth form where the rival is smooth."""
-        own = self.smoothed if rival in SMOOTH and self.smoothed is not None else self.differences
+        own = self.smoothed if rival in SMOOTH else self.differences
         return own - self.rivals[rival]
 
     def beats(self, rival: str) -> bool:
@@ -92,7 +92,7 @@ class Passport:
         lost = [name for name in self.rivals if name not in won]
         rivals = "better than " + ", ".join(won) if won else ""
         rivals += (" but " if won and lost else "") + ("not better than " + ", ".join(lost) if lost else "")
-        smooth = "" if self.smoothed is None else f" (smoothed by one patch {self.smoothed.mean():.3f})"
+        smooth = f" (smoothed by one patch {self.smoothed.mean():.3f})"
         where = ""
         if self.localisation is not None:
             where = "; on the object (rank accuracy) {:.2f} ({:.2f} to {:.2f})".format(*bootstrap(self.localisation))
@@ -141,9 +141,10 @@ def recorded(record: str, method: str) -> Passport:
 
 
 def beaten(passports: Sequence[Passport]) -> list[list[str]]:
-    """Which rivals each of several maps beats, with all these verdicts right in 95 % of cases (Holm's correction).
+    """Which rivals each of several maps beats.
 
-    A map beats a rival if its mean gain (`Passport.against`) is above 0 and chance alone would hardly make it so.
+    That any of them is named wrongly has a chance of 5 % at most (Holm's correction). A map beats a
+    rival if its mean gain (`Passport.against`) is above 0 and chance alone would hardly make it so.
     """
     pairs = [(place, rival) for place, one in enumerate(passports) for rival in one.rivals]
     gains = [passports[place].against(rival) for place, rival in pairs]
@@ -166,11 +167,11 @@ def table(passports: Iterable[Passport]) -> str:
     lines.append("|---|---:|---:|---|---|---:|")
     for one, won in zip(passports, beaten(passports), strict=True):
         mean, low, high = bootstrap(one.differences)
-        smooth = "" if one.smoothed is None else f"{one.smoothed.mean():.3f}"
         noise, blob = {"random", "smooth random"} <= {*won}, "centre" in won
         lines.append(
-            f"| {one.record.partition('-')[0]}: {one.method} | {mean:.3f} ± {(high - low) / 2:.3f} | {smooth} "
-            f"| {'yes' if noise else 'no'} | {'yes' if blob else 'no'} | {one.new_weights.mean():.2f} |"
+            f"| {one.record.partition('-')[0]}: {one.method} | {mean:.3f} ± {(high - low) / 2:.3f} "
+            f"| {one.smoothed.mean():.3f} | {'yes' if noise else 'no'} | {'yes' if blob else 'no'} "
+            f"| {one.new_weights.mean():.2f} |"
         )
     return "\n".join(lines)
 

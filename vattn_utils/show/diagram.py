@@ -21,10 +21,11 @@ COLOURS = {
     "data": "#e4e6ea",  # pixels and numbers
     "tokens": "#cfe3f7",  # makes tokens, or says where they are
     "attention": "#e3d0f0",  # tokens look at something
-    "alone": "#d5ecd4",  # each token, or each neighbourhood, by itself
+    "alone": "#d5ecd4",  # without attention: each token, its neighbourhood, or a factor a channel
     "norm": "#f5f0d8",
     "answer": "#fbdcc8",  # tokens to logits
 }
+POOLINGS = {"class": "class token", "mean": "mean of the tokens", "sequence": "sequence pooling"}
 EDGE = "#4a4f57"
 HALF, STEP = 0.95, 0.62  # half the width of a box, and from one to the next, in inches
 
@@ -54,9 +55,9 @@ def parts(model: Classifier) -> list[Part | Blocks]:
     """
     if isinstance(model, PatchConvNet):
         return _of_patch_convnet(model)
-    if isinstance(model, ViT):
+    if isinstance(model, ViT) and model.pooling in POOLINGS:
         return _of_vit(model)
-    raise TypeError(f"{type(model).__name__} is none of the book's models; give a ViT, an EANet or a PatchConvNet")
+    raise TypeError(f"no diagram of {type(model).__name__}; give a ViT or an EANet that pools, or a PatchConvNet")
 
 
 def _of_vit(model: ViT) -> list[Part | Blocks]:
@@ -70,14 +71,13 @@ def _of_vit(model: ViT) -> list[Part | Blocks]:
         (Part("layer norm", "norm"), Part(f"MLP, {model.mlp_dim} wide", "alone")),
     )
     made = "cut into patches" if model.tokenizer == "patch" else "small convolutions"
-    pooling = {"class": "class token", "mean": "mean of the tokens", "sequence": "sequence pooling"}[model.pooling]
     return [
         *_image(model),
         Part(made, "tokens", f"{patches} tokens × {model.dim}"),
         Part(f"{model.position} positions", "tokens", tokens),
         Blocks(model.depth, block, tokens),
         Part("layer norm", "norm", tokens),
-        Part(pooling, "attention" if model.pooling == "sequence" else "answer", f"{model.dim}"),
+        Part(POOLINGS[model.pooling], "attention" if model.pooling == "sequence" else "answer", f"{model.dim}"),
         Part("dense", "answer", f"{model.num_classes} logits"),
     ]
 

@@ -34,7 +34,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             _write(new / name, content)
-        sync(new)
+        for place in sorted({place for name in files for place in (new / name).parents if place.is_relative_to(new)}):
+            sync(place)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)

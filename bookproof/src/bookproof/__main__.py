@@ -139,7 +139,7 @@ def stubs(book: Book, options: argparse.Namespace) -> int:
         notebook = nbformat.read(path, as_version=4)
         try:
             changed = exercises.write(notebook)
-        except ValueError as error:
+        except (ValueError, SyntaxError) as error:
             raise BookError(f"{path.name}, {error}") from None
         if changed:
             refresh.write(notebook, path)

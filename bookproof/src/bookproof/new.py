@@ -12,7 +12,7 @@ from bookproof.book import TOC, Book, ChapterError
 from bookproof.config import FILE, TABLE, ConfigError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-ENTRY = re.compile(r"^( *)- file: *(\S+).*$", re.MULTILINE)
+ENTRY = re.compile(r"^( *)- file: *(\S+).*(?:\n\1  \S.*)*$", re.MULTILINE)  # and what else is said of it
 
 
 def chapter(book: Book, name: str) -> Path:
@@ -37,9 +37,9 @@ def chapter(book: Book, name: str) -> Path:
     text = (book.root / template).read_text(encoding="utf-8")
     for placeholder, value in _values(name).items():
         text = text.replace(placeholder, value)
-    path.write_text(text, encoding="utf-8")
     if address.SOURCE.search(text):
-        address.write(path, address.repository(book))
+        text = address.replaced(text, address.repository(book))  # asked before anything is written
+    path.write_text(text, encoding="utf-8")
     place = entries[-1].end()
     (book.root / TOC).write_text(f"{toc[:place]}\n{indent}- file: {entry}{toc[place:]}", encoding="utf-8")
     return path

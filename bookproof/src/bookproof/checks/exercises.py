@@ -20,7 +20,8 @@ def stub(solution: str) -> str:
     The check is the only statement that calls `check...` with names. Of the statements before it those stay that make
     one of these names: a function keeps its signature, docstring and comments up to its first statement; the value of
     an assignment goes, and the comment behind it stays.
-    Raises ValueError for a solution without such a call, or with an answer that nothing makes.
+    Raises ValueError for a solution without such a call, or with an answer that nothing makes or that is a function on
+    one line; SyntaxError for one that is not Python.
     """
     tree, lines = ast.parse(solution), solution.splitlines()
     position, names = _checked(tree)
@@ -32,7 +33,8 @@ def stub(solution: str) -> str:
             kept += ["", "", *_head(statement, lines), "", ""]
         elif isinstance(statement, ast.Assign) and set(found := [ast.unparse(t) for t in statement.targets]) <= names:
             made |= set(found)
-            comment = lines[statement.end_lineno - 1][statement.end_col_offset :] if statement.end_lineno else ""
+            after = lines[(statement.end_lineno or 0) - 1].encode()[statement.end_col_offset :]  # an offset in bytes
+            comment = after.decode()
             kept.append(f"{' = '.join(found)} = {GAP}{comment}")
     if missing := sorted(names - made):
         raise ValueError(f"the check takes {', '.join(missing)}, which the cell does not make by `def` or `=`")
@@ -54,6 +56,8 @@ def _checked(tree: ast.Module) -> tuple[int, set[str]]:
 def _head(function: ast.FunctionDef, lines: list[str]) -> list[str]:
     """A function's lines up to its first statement that is no docstring, and a gap in its place."""
     first = function.body[0]
+    if first.lineno == function.lineno:
+        raise ValueError(f"{function.name} stands on one line; put its body on the next")
     indented = f"{' ' * first.col_offset}{GAP}"
     if ast.get_docstring(function) is not None:
         return [*lines[function.lineno - 1 : first.end_lineno], indented]
