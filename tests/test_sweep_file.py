@@ -55,6 +55,13 @@ def test_records_of_a_grid_are_called_by_what_differs(file):
     assert [task.record for task in read(file(text)).tasks] == ["vit-shapes10-4", "vit-shapes10-5"]
 
 
+def test_a_seed_that_the_recipe_gives_is_that_of_the_run_and_of_its_name(file):
+    (line,) = read(file(GRID + 'change = [{arm = "x", recipe = {seed = 3}}]')).tasks
+    assert (line.name, line.seed, line.recipe.seed) == ("e/x-3", 3, 3)
+    (record,) = read(file(RUN.replace('"a"', '"a-{seed}"') + "recipe = {seed = 3}")).tasks
+    assert (record.record, record.seed, record.recipe.seed) == ("a-3", 3, 3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -78,6 +85,8 @@ def test_records_of_a_grid_are_called_by_what_differs(file):
         (RUN + "set = {patch_size = 5}", "image_size=32 is not divisible by patch_size=5"),
         (RUN + "set = {num_classes = 5}", "set has num_classes, which a model has from its data set"),
         (RUN.replace('"a"', '"a/b"'), "record='a/b' is no name"),
+        (RUN.replace('"a"', '"{sead}"'), "record='{sead}': no 'sead'; there are {model}, {dataset}, {variant}, {seed}"),
+        (RUN.replace('"a"', '"{}"'), "there are {model}, {dataset}, {variant}, {seed}"),
         (RUN.replace("value = 1\n", ""), "a run has no value; every run needs one"),
         (RUN.replace('record = "a"\n', ""), "give one of record and experiment"),
         (RUN.replace('model = "vit"\n', ""), "a run has no model; there are vit, eanet, patch_convnet"),

@@ -115,9 +115,8 @@ class Sweep:
 
     def task(self, name: str) -> Task:
         """The task called `name`. Raises SweepError if there is none."""
-        for task in self.tasks:
-            if task.name == name:
-                return task
+        if found := next((task for task in self.tasks if task.name == name), None):
+            return found
         raise SweepError(f"{self.path} has no run {name!r}; {nearest_hint(name, [t.name for t in self.tasks])}")
 
 
@@ -173,16 +172,13 @@ def _expanded(grid: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if _flag("cumulative", grid.get("cumulative", False)):
         changes = list(itertools.accumulate(changes, _changed))
     common = {key: value for key, value in grid.items() if key in KEYS}
-    for seed, *others in itertools.product(*(axes.get(axis, [None]) for axis in ("seed", "model", "variant"))):
-        drawn = zip(("seed", "model", "variant"), (seed, *others), strict=True)
-        own = {axis: value for axis, value in drawn if value is not None}
+    for drawn in itertools.product(*(axes.get(axis, [None]) for axis in AXES.values())):
+        own = {axis: value for axis, value in zip(AXES.values(), drawn, strict=True) if value is not None}
         for change in changes:
             run = _changed({**common, **own}, change)
             several = [str(own[axis]) for axis in ("model", "variant") if len(axes.get(axis, ())) > 1]
-            if several and "arm" in run:
-                run["arm"] = ", ".join([*several, run["arm"]])
-            elif several and "experiment" in run:
-                run["arm"] = ", ".join(several)
+            if several and ("arm" in run or "experiment" in run):
+                run["arm"] = ", ".join([*several, *filter(None, [run.get("arm")])])
             yield run
 
 
@@ -198,6 +194,7 @@ def _task(run: dict[str, Any]) -> Task:
     for key in ("value", "dataset"):
         if key not in run:
             raise SweepError(f"a run has no {key}; every run needs one")
+    run.setdefault("seed", run.get("recipe", {}).get("seed", 0))
     if ("record" in run) == ("experiment" in run):
         raise SweepError("a run becomes a record or a line of an experiment; give one of record and experiment")
     if "experiment" in run:
@@ -205,11 +202,14 @@ def _task(run: dict[str, Any]) -> Task:
             raise SweepError(f"a run of the experiment {run['experiment']} has no arm; give it a name")
         _without(run, ("replace", "base"), "a line of an experiment")
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", run["arm"]).strip("-.")
-        name = f"{run['experiment']}/{slug}-{run.get('seed', 0)}"
+        name = f"{run['experiment']}/{slug}-{run['seed']}"
     else:
         _without(run, ("arm", "images", "judge", "start", "call"), "a record")
-        words = {"seed": 0, "variant": "book", **run}
-        name = run["record"] = run["record"].format(**{key: words.get(key) for key in IN_NAMES})
+        words = {"variant": "book", **run}
+        try:
+            name = run["record"] = run["record"].format(**{key: words.get(key) for key in IN_NAMES})
+        except LookupError as error:
+            raise SweepError(f"record={run['record']!r}: no {error}; there are {{{'}, {'.join(IN_NAMES)}}}") from error
         _named("record", name)
     if "call" in run:
         _without(run, ("model", "variant", "set", "recipe", "start", "judge"), "a run with a call")
@@ -218,8 +218,8 @@ def _task(run: dict[str, Any]) -> Task:
     _without(run, ("with",), "a run without a call")
     if "model" not in run:
         raise SweepError(f"a run has no model; there are {', '.join(models.MODELS)}")
-    changes = {"seed": run.get("seed", 0), **run.pop("recipe", {})}
-    if changes["seed"] != run.setdefault("seed", changes["seed"]):
+    changes = {"seed": run["seed"], **run.pop("recipe", {})}
+    if changes["seed"] != run["seed"]:
         raise SweepError(f"seed={run['seed']} of the run, and {changes['seed']} of its recipe; give one")
     recipe = recipes.recipe(run["model"], run.get("variant", "book"), **changes)
     task = Task(name, recipe=recipe, **{RENAMED.get(key, key): value for key, value in run.items()})
