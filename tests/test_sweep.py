@@ -1,5 +1,6 @@
 """A sweep: which runs it trains, in which order, what it keeps of them, and how it stops. Most runs are scripts."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -98,6 +99,27 @@ def test_a_run_that_is_finished_is_not_trained_again_nor_taken_for_another(file,
         sweep_run.result(file(TINY.replace("epochs = 3", "epochs = 4")).tasks[0], of)
     with pytest.raises(SystemExit):
         main(["sweep", str(of.path), "--list"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": 50}, "with images=100, and the file says 90; give"),
+        ({"judge": "test"}, "without the test images"),
+        ({"call": "math:dist", "images": 100}, "without a call, and the file says otherwise"),
+    ],
+)
+def test_a_line_of_other_images_another_judge_or_another_function_is_not_taken_for_this_run(change, words, file):
+    of = file()
+    made = {"dataset": "shapes10", "digest": "few", "images": 100, "run": of.tasks[0].said(), "parameters": 1}
+    history = {"loss": [1.0], "seconds": [1.0]}
+    provenance = {"device": "1 CPU core", "commit": None}
+    line = {"arm": "external", "seed": 0, **made, "history": history, "held_out": {"accuracy": 0.5}}
+    sweep_run._add(of, of.tasks[0], {**line, "provenance": provenance})
+    assert sweep_run.result(of.tasks[0], of).judged == 0.5
+    other = dataclasses.replace(of.tasks[0], **change)
+    with pytest.raises(SweepError, match=words):
+        sweep_run.result(other, of)
 
 
 def test_a_run_whose_time_was_over_goes_on_and_ends_as_if_nothing_had_been(file, tmp_path):

@@ -25,6 +25,7 @@ from vattn_utils.training.provenance import provenance
 from vattn_utils.training.run_folder import RunFolder, TrainingError
 from vattn_utils.training.sweep_file import Sweep, SweepError, Task
 
+ANEW = "give this one another name, or delete that"
 MINUTE = 60.0  # between two saved epochs on an accelerator, where an epoch takes seconds
 
 
@@ -79,9 +80,16 @@ def result(task: Task, sweep: Sweep) -> Result | None:
     line = next((m for m in lines(sweep, task.experiment) if (m["arm"], m["seed"]) == (task.arm, task.seed)), None)
     if line is None:
         return None
+    what = f"{task.experiment}.jsonl has the arm {task.arm!r}, seed {task.seed},"
     wanted = json.loads(json.dumps({"dataset": task.dataset, **task.said()}))
-    found = migration.recipe({"dataset": line["dataset"], **line["run"]})
-    _same(f"{task.experiment}.jsonl has the arm {task.arm!r}, seed {task.seed},", wanted, found)
+    if task.images:
+        wanted["images"] = task.images + (0 if task.call else task.recipe.validation)
+    found = migration.recipe({"dataset": line["dataset"], "images": line["images"], **line["run"]})
+    _same(what, wanted, found)
+    if bool(task.call) == ("variant" in line["run"]):  # which functions of one's own do not have
+        raise SweepError(f"{what} {'without' if task.call else 'with'} a call, and the file says otherwise; {ANEW}")
+    if task.judge == "test" and "test" not in line:
+        raise SweepError(f"{what} without the test images, and the file says judge = 'test'; {ANEW}")
     where = "held-out" if "held_out" in line else "test"
     accuracy = line[where.replace("-", "_")]["accuracy"]
     history = line["history"]
@@ -122,7 +130,7 @@ def of_record(record: records.Record) -> Result:
     return Result(record.metrics["top1"], "test", record.seconds, record.images_seen, device)
 
 
-def _same(what: str, wanted: dict, found: dict, way_out: str = "give this one another name, or delete that") -> None:
+def _same(what: str, wanted: dict, found: dict, way_out: str = ANEW) -> None:
     """Raise SweepError unless both say the same where both say something."""
     for key in sorted(wanted.keys() & found.keys()):
         if wanted[key] != found[key]:
@@ -136,7 +144,8 @@ def run(task: Task, sweep: Sweep, state: Path, seconds: float | None = None) -> 
         seconds: how long that may take; None means any time.
 
     Returns its result, also if it was there. Raises OutOfTime when time is over, `run_folder.InUse` if another process
-    is training it, and SweepError, TrainingError, RecordError or DataError, all ValueErrors, if it cannot be trained.
+    is training it, DataError if its data are not to be had, TrainingError if it cannot be trained or kept now, and
+    SweepError, RecordError or another ValueError if it cannot be at all.
     """
     begun = provenance(task.recipe.precision)
     accelerated = "CPU core" not in begun["device"]
