@@ -1,6 +1,13 @@
 """Batches that other processes make are those that one process would have made."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,3 +67,55 @@ def test_a_run_is_fed_where_an_accelerator_would_wait(tiny, monkeypatch):
     monkeypatch.setattr(feeding, "accelerators", lambda: ["a fast one"])
     loop.fit(model_of(tiny, depth=1), tiny, dataclasses.replace(RECIPE, epochs=1), verbose=False)
     assert Counted.asked >= 5
+
+
+def test_no_more_processes_make_batches_than_an_accelerator_needs(monkeypatch):
+    monkeypatch.setattr(feeding, "accelerators", lambda: ["a fast one"])
+    for cores, processes in ((1, 1), (4, 3), (128, 16)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert feeding.spare_processes() == processes
+
+
+def test_without_room_in_shared_memory_one_process_makes_the_batches_and_says_so(odd, monkeypatch):
+    monkeypatch.setattr(feeding.shutil, "disk_usage", lambda _: SimpleNamespace(free=64_000))
+    monkeypatch.setattr(feeding, "SHARED", Path("/"))
+    fed = Fed(odd, 2)
+    with pytest.warns(UserWarning, match=r"has 0 MB left, and 2 processes .* need \d+: .*--shm-size"):
+        fed.__enter__()
+    fed.epoch = 1
+    assert fed.workers == odd.workers
+    np.testing.assert_array_equal(fed[1][0], odd[1][0])
+    fed.__exit__()
+
+
+FED = """
+import sys, time
+import numpy as np
+from vattn_utils.training import Batches, Recipe
+from vattn_utils.training.feeding import Fed
+batches = Batches(np.zeros((4, 32, 32, 3), "uint8"), np.zeros(4, int), 10, Recipe(batch_size=2, validation=1))
+with Fed(batches, 1) as fed:
+    fed[0]
+    print(*fed._pool._processes, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_makes_batches_ends_with_a_run_that_is_killed():
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.Popen([sys.executable, "-c", FED], env=environment, stdout=subprocess.PIPE, text=True)
+    (maker,) = map(int, run.stdout.readline().split())
+    os.kill(maker, signal.SIGINT)  # as at a terminal, where all have it
+    os.kill(maker, 0)
+    run.kill()
+    run.wait()
+    until = time.monotonic() + 10
+    while alive(maker) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(maker)
+
+
+def alive(process):
+    """Also while it waits to be reaped, a process that ended does not."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -8,10 +8,15 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import shutil
+import signal
 import sys
+import threading
 import types
+import warnings
 from collections.abc import Iterator
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,16 +25,21 @@ import numpy as np
 from vattn_utils.training.provenance import accelerators
 
 AHEAD = 4  # batches of each process
+MOST = 16  # processes: more than make batches as fast as an accelerator takes them, and each has its memory
+SHARED = Path("/dev/shm")  # where the system keeps shared memory, if it shows that; a container's has 64 MB
 
 
 def spare_processes() -> int:
-    """How many processes may make batches: as many as this one has cores, but one, where an accelerator computes."""
+    """How many processes may make batches: one less than this one has cores, where an accelerator computes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - 1, 1) if accelerators() else 0
+    return min(max(cores - 1, 1), MOST) if accelerators() else 0
 
 
 class Fed(keras.utils.PyDataset):
     """The batches of `loop.Batches`, made ahead by other processes; `with Fed(batches, 8) as fed`.
+
+    They end with this one, however it ends. Where shared memory has no room, this process makes the batches, and a
+    warning says so.
 
     Args:
         batches: whose they are; its `epoch` is set by way of this one's.
@@ -45,12 +55,23 @@ class Fed(keras.utils.PyDataset):
     def __enter__(self) -> "Fed":
         batches, count = self.batches, AHEAD * self.processes
         self._held = contextlib.ExitStack()
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._slots: list[list[np.ndarray]] = []
+        self._made: dict[int, tuple[int, concurrent.futures.Future]] = {}  # slot and future, by epoch and index
+        size = batches.x.nbytes + count * _bytes(self.shapes)
+        if SHARED.is_dir() and (free := shutil.disk_usage(SHARED).free) < size:  # to write there would kill us
+            warnings.warn(
+                f"{SHARED} has {free / 1e6:,.0f} MB left, and {self.processes} processes that make batches need "
+                f"{size / 1e6:,.0f}: this one makes them all, which may be slow; give more (docker run --shm-size=2g)",
+                stacklevel=2,
+            )
+            self.workers, self.max_queue_size = batches.workers, batches.max_queue_size
+            return self
         pixels = self._held.enter_context(_shared(batches.x.nbytes))
         _array(pixels, batches.x.shape, "uint8")[:] = batches.x
         slots = self._held.enter_context(_shared(count * _bytes(self.shapes)))
         self._slots = [_views(slots, index, self.shapes) for index in range(count)]
         self._free = list(range(count))
-        self._made: dict[int, tuple[int, concurrent.futures.Future]] = {}  # slot and future, by epoch and index
         kind = type(batches), batches.y, batches.num_classes, batches.recipe
         self._pool = concurrent.futures.ProcessPoolExecutor(
             self.processes,
@@ -63,7 +84,8 @@ class Fed(keras.utils.PyDataset):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
         self._slots.clear()
         self._held.close()
 
@@ -81,6 +103,8 @@ class Fed(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         wanted = self.epoch * len(self) + index
+        if self._pool is None:
+            return self.batches[index]
         for made in [made for made in self._made if made < wanted]:  # passed over
             self._release(made)
         for ahead in range(wanted, wanted + len(self._slots)):
@@ -118,7 +142,17 @@ _maker: list[_Maker] = []  # of this process, if it makes batches
 
 
 def _begin(*given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the run's process that is interrupted
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _maker.append(_Maker(*given))
+
+
+def _end_with_parent() -> None:
+    """A run that is killed closes no pool."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
 
 
 def _make(epoch: int, index: int, slot: int) -> None:
