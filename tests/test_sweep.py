@@ -19,7 +19,7 @@ from vattn_utils import data
 from vattn_utils.__main__ import main
 from vattn_utils.training import records, sweep, sweep_file, sweep_run, sweep_standing
 from vattn_utils.training.measurements import from_lines
-from vattn_utils.training.run_folder import Checkpoints, InUse, RunFolder
+from vattn_utils.training.run_folder import Checkpoints, InUse, RunFolder, TrainingError
 from vattn_utils.training.sweep_file import SweepError
 
 ROOT = Path(__file__).parents[1]
@@ -213,7 +213,7 @@ def test_two_processes_add_their_lines_to_one_file(file):
 
 
 SCRIPT = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 name, state = sys.argv[1], Path(sys.argv[2])
 with (state / "asked").open("a") as file:
@@ -260,8 +260,11 @@ def test_what_fails_is_told_and_tried_once_more_and_the_others_go_on(file, scrip
     told = capsys.readouterr().out
     assert "tiny/external-0: failed: out of luck; is tried again" in told
     assert "delete" in told
-    sweep.sweep_all(file(), processes=1, state=state)
+    assert sweep.sweep_all(file(), processes=1, state=state) == 1
     assert asked(state).count("tiny/external-0") == 2
+    told = capsys.readouterr().out
+    assert "given up earlier: tiny/external-0; delete their .failed in" in told
+    assert "0 of 4 runs are done, 1 failed" in told
     assert "failed: out of luck" in sweep_standing.listing(file(), state)
     (state / "tiny" / "external-0.failed").unlink()
     sweep.sweep_all(file(), processes=1, state=state)
@@ -269,10 +272,62 @@ def test_what_fails_is_told_and_tried_once_more_and_the_others_go_on(file, scrip
 
 
 def test_what_cannot_be_trained_is_not_tried_again(file, scripts, capsys):
-    state = scripts("print('no such data', file=sys.stderr); sys.exit(2 if name == 'tiny/self-1' else 0)")
+    state = scripts("print('no such data', file=sys.stderr); sys.exit(77 if name == 'tiny/self-1' else 0)")
     assert sweep.sweep_all(file(), processes=2, state=state) == 1
     assert asked(state).count("tiny/self-1") == 1
     assert "tiny/self-1: failed: no such data; delete" in capsys.readouterr().out
+
+
+def test_without_its_data_no_run_is_begun_and_each_set_is_fetched_once(file, scripts, monkeypatch):
+    asked_for = []
+
+    def load(name):
+        asked_for.append(name)
+        raise data.DataUnavailable("no server gave it")
+
+    monkeypatch.setattr(data, "load", load)
+    state = scripts("pass")
+    with pytest.raises(data.DataUnavailable):
+        sweep.sweep_all(file(), processes=2, state=state)
+    assert asked_for == ["shapes10"]
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize("error", [data.DataUnavailable("no network"), TrainingError("no room left")])
+def test_what_may_be_mended_is_no_reason_to_refuse_a_run(error, file, monkeypatch, capsys):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(sweep_run, "run", fails)
+    assert sweep.run_one(file(), "tiny/self-0") == sweep.FAILED
+    assert f"{type(error).__name__}: {error}" in capsys.readouterr().err
+
+
+def test_an_error_in_the_sweep_itself_leaves_no_process_behind(file, scripts, monkeypatch):
+    state = scripts("""
+pid = state / "pid"
+if name == "tiny/external-0":
+    (state / "new").write_text(str(os.getpid()))
+    (state / "new").rename(pid)
+    time.sleep(60)
+while not pid.exists():
+    time.sleep(0.01)
+""")
+    monkeypatch.delattr(sweep._Queue, "_ended")
+    with pytest.raises(AttributeError, match="_ended"):
+        sweep.sweep_all(file(), processes=2, state=state)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((state / "pid").read_text()), 0)
+
+
+def test_a_run_that_another_process_just_finishes_can_be_listed(file, tmp_path, monkeypatch):
+    def gone(_):
+        raise TrainingError("no whole epoch is left")
+
+    (tmp_path / "tiny" / "external-0").mkdir(parents=True)
+    (tmp_path / "tiny" / "external-0" / "run.json").touch()
+    monkeypatch.setattr(RunFolder, "load", gone)
+    assert sweep_standing.standings(file(), tmp_path)["tiny/external-0"].epochs == 0
 
 
 def test_no_run_is_begun_once_an_epoch_would_not_end_in_time(file, scripts, capsys):
@@ -301,12 +356,13 @@ def test_at_the_end_of_the_time_and_when_asked_all_processes_are_ended(number, f
     assert not (state / "tiny" / "external-0.failed").exists()
 
 
-def test_a_run_waits_for_the_record_that_it_begins_with(file, scripts):
+def test_a_run_waits_for_the_record_that_it_begins_with(file, scripts, capsys):
     text = RECORD.replace("seeds = [0, 1]", "seeds = [0]").replace("value = 1", "value = 0.5")
     later = TINY.split("[[grid]]")[1].replace("seeds = [0, 1]", 'seeds = [0]\nstart = "tiny-0"')
     state = scripts("pass")
     sweep.sweep_all(file(f"{text}[[grid]]{later}"), processes=2, state=state)
     assert asked(state) == ["tiny-0"]  # which wrote none here, and so the two others wait
+    assert "tiny/self-0: not begun, as there is no tiny-0" in capsys.readouterr().out
 
 
 def test_cores_are_shared_out(file, tmp_path):

@@ -2,8 +2,9 @@
 
 Each run is trained by a process of its own, which is kept to its share of the cores: one a core, or one on an
 accelerator. What is finished is skipped, what was begun is gone on with, and what fails is told, with its log, and
-tried once more. When time is over, or at SIGTERM and SIGINT, the processes are ended: of each run, all whole epochs are
-saved. Two sweeps of one file, at once too, divide its runs among them.
+tried once more. When time is over, or at SIGTERM and SIGINT, the processes are ended: of each run, what was saved is
+kept, on a CPU all whole epochs, on an accelerator, where they are quick, those of about a minute ago. Two sweeps of one
+file, at once too, divide its runs among them.
 """
 
 import contextlib
@@ -17,14 +18,15 @@ from pathlib import Path
 
 import keras
 
+from vattn_utils import data
 from vattn_utils.training import sweep_run
 from vattn_utils.training.provenance import PACKAGE, provenance
-from vattn_utils.training.run_folder import InUse
+from vattn_utils.training.run_folder import InUse, TrainingError
 from vattn_utils.training.sweep_file import Sweep, SweepError, Task
 from vattn_utils.training.sweep_run import OutOfTime
 from vattn_utils.training.sweep_standing import STATE, TRIES, accuracy, failures, failures_file, kind, standings
 
-DONE, FAILED, REFUSED, PAUSED, ELSEWHERE = 0, 1, 2, 75, 76  # the exit status of a run's process
+DONE, FAILED, PAUSED, ELSEWHERE, REFUSED = 0, 1, 75, 76, 77  # the exit status of a run's process
 PAUSE = 0.2  # seconds between two looks at the processes
 GRACE = 20.0  # and for one that is to end
 # Of an accelerator's memory, each process takes what it needs, and not all there is.
@@ -39,7 +41,8 @@ def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = 
         processes: how many runs at a time; None means one a core, or one on an accelerator.
         state: the folder of all runs' folders and logs.
 
-    Returns how many runs failed. Raises SweepError before anything begins, if a run cannot be.
+    Returns how many runs failed, now or earlier. Raises SweepError before anything begins, if a run cannot be, and
+    DataError if its data are not to be had.
     """
     deadline = time.monotonic() + 3600 * hours if hours else None
     for name, value in SPARING.items():
@@ -48,27 +51,40 @@ def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = 
     left = [task for task in sweep.tasks if not (found[task.name].result or found[task.name].failed)]
     accelerated = kind(provenance()["device"]) != "CPU"
     _build_once(left)
+    for name in sorted({task.dataset for task in left}):  # or each process would fetch what is not there yet
+        data.load(name)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     count = processes or (1 if accelerated else len(cores))
     places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
-    print(f"{len(sweep.tasks) - len(left)} of {len(sweep.tasks)} runs need nothing; {count} at a time", flush=True)
+    given_up = [task.name for task in sweep.tasks if found[task.name].failed]
+    print(f"{len(left)} of {len(sweep.tasks)} runs are left; {count} at a time", flush=True)
+    if given_up:
+        print(f"given up earlier: {', '.join(given_up)}; delete their .failed in {state} to try again", flush=True)
     unfinished = {task.record for task in sweep.tasks if task.record and not found[task.name].result}
     queue = _Queue(sweep, left, unfinished, state, places, deadline)
+    why = ""
     with _asked_to_stop() as asked:
-        while queue.left or queue.running:
-            over = deadline is not None and time.monotonic() >= deadline
-            if asked or over:
-                queue.end()
-                why = f"asked to stop ({signal.Signals(asked[0]).name})" if asked else "time is over"
-                print(f"{why}: what was begun is saved, and the same command goes on with it", flush=True)
-                break
-            if not queue.step():
-                break
-            time.sleep(PAUSE)
+        try:
+            while queue.left or queue.running:
+                if asked:
+                    why = f"asked to stop ({signal.Signals(asked[0]).name})"
+                elif deadline is not None and time.monotonic() >= deadline:
+                    why = "time is over"
+                if why or not queue.step():
+                    break
+                time.sleep(PAUSE)
+        finally:
+            queue.end()
+    if why:
+        print(f"{why}: what was begun is saved, and the same command goes on with it", flush=True)
+    elif queue.left and not queue.over:
+        for task in queue.left:
+            print(f"{task.name}: not begun, as there is no {' or '.join(queue.missing(task))}", flush=True)
     after = standings(sweep, state)
     done = sum(at.result is not None for at in after.values())
-    print(f"{done} of {len(sweep.tasks)} runs are done, {len(queue.failed)} failed", flush=True)
-    return len(queue.failed)
+    failed = len(queue.failed) + len(given_up)
+    print(f"{done} of {len(sweep.tasks)} runs are done, {failed} failed", flush=True)
+    return failed
 
 
 class _Queue:
@@ -100,7 +116,7 @@ class _Queue:
                 del self.running[name]
                 self.places.append(place)
                 self._ended(task, process.returncode)
-        for task in [task for task in self.left if not ({task.start, task.base} - {None}) & self.unfinished]:
+        for task in [task for task in self.left if not self.missing(task)]:
             if not self.places or self.over:
                 break
             self.left.remove(task)
@@ -108,8 +124,12 @@ class _Queue:
             self.running[task.name] = task, place, self._begun(task, place)
         return bool(self.running)
 
+    def missing(self, task: Task) -> list[str]:
+        """The records that `task` begins with and that are still to come."""
+        return sorted({name for name in (task.start, task.base) if name} & self.unfinished)
+
     def end(self) -> None:
-        """End all processes; all whole epochs are saved."""
+        """End all processes; what they saved is kept."""
         for _, _, process in self.running.values():
             process.terminate()
         for _, _, process in self.running.values():
@@ -166,6 +186,9 @@ def run_one(sweep: Sweep, name: str, state: Path = STATE, hours: float | None = 
     except InUse as error:
         print(error, file=sys.stderr)
         return ELSEWHERE
+    except (data.DataError, TrainingError) as error:  # no network, a full disk: mended, it goes on
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return FAILED
     except ValueError as error:  # what cannot be, and will not be the next time
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return REFUSED

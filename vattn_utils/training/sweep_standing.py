@@ -7,7 +7,7 @@ from typing import Any
 
 from vattn_utils.training import records, sweep_run
 from vattn_utils.training.provenance import provenance
-from vattn_utils.training.run_folder import RunFolder
+from vattn_utils.training.run_folder import RunFolder, TrainingError
 from vattn_utils.training.sweep_file import Sweep, Task
 from vattn_utils.training.sweep_run import Result
 
@@ -43,8 +43,7 @@ def standings(sweep: Sweep, state: Path = STATE) -> dict[str, Standing]:
         if done := results[task.name]:
             found[task.name] = Standing(done, epochs, done.seconds / 3600)
             continue
-        there = (state / task.name / "run.json").exists()
-        seconds = ((RunFolder(state / task.name).history() if there else None) or {}).get("seconds", [])
+        seconds = _saved(state / task.name).get("seconds", [])
         at = Standing(None, len(seconds), None)
         if seconds:
             at.hours = (epochs - at.epochs) * median(seconds) / 3600
@@ -55,6 +54,14 @@ def standings(sweep: Sweep, state: Path = STATE) -> dict[str, Standing]:
         at.failed = tries[-1] if len(tries) >= TRIES else ""
         found[task.name] = at
     return found
+
+
+def _saved(folder: Path) -> dict[str, list[float]]:
+    """The history of the run that is kept there: nothing if there is none, or none to be read."""
+    try:
+        return (RunFolder(folder).history() if (folder / "run.json").exists() else None) or {}
+    except TrainingError:  # another process is just finishing it; if it is damaged, whoever goes on with it says so
+        return {}
 
 
 def _rates(sweep: Sweep, results: dict[str, Result | None]) -> dict[tuple, list[float]]:
