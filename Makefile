@@ -103,7 +103,7 @@ quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick prof
 
 pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
 	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"
-	@$(PYTEST) tests/book tests/browser --ignore=tests/book/test_quick_profile.py $(ONE)
+	@$(PYTEST) $(TWO) tests/book tests/browser --ignore=tests/book/test_quick_profile.py $(ONE)
 ifdef CHAPTER # of all chapters the units ask it
 	@$(PROOF) check "book/$$CHAPTER.ipynb"
 endif
