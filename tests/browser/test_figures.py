@@ -31,6 +31,18 @@ def test_each_theme_shows_its_own_picture_undistorted_and_on_no_other_paper(brow
         assert name == f"only-{theme}"
 
 
+def test_a_drawing_of_boxes_is_turned_over_in_the_dark_with_the_words_on_them(browser):
+    with served(BUILT) as address:
+        page = browser.new_page(color_scheme="dark")
+        page.goto(f"{address}/book/vit.html", wait_until="load")
+        drawings = page.locator(".cell_output img[alt^='Boxes from top to bottom']")
+        shown = [(one.get_attribute("class"), one.is_visible()) for one in drawings.all()]
+        turned = drawings.first.evaluate("e => getComputedStyle(e).filter")
+        page.close()
+    assert shown == [("only-light", True), ("only-dark", False)]
+    assert "invert(1)" in turned
+
+
 def test_a_click_shows_a_figure_as_large_as_the_window_and_escape_closes_it(browser):
     with served(BUILT) as address:
         page = browser.new_page(viewport={"width": PHONE, "height": 800})
