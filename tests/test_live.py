@@ -288,14 +288,13 @@ def test_a_map_that_nobody_measured_has_no_passport(monkeypatch):
 def test_a_passport_carries_its_interval_and_its_rivals(monkeypatch):
     line = dict(
         record="r", dataset="cifar10", method="pooling", top1=0.9, fill="in the mean colour", steps=8,
-        differences=[0.2, 0.4], rivals={"random": [0.0, 0.1]}, new_weights=[0.5, 0.7],
+        differences=[0.2, 0.4], smoothed=[0.3, 0.4], rivals={"random": [0.0, 0.1]}, new_weights=[0.5, 0.7],
     )  # fmt: skip
     monkeypatch.setattr(live.records, "measured", lambda name: [{**line, "method": "rollout"}, line])
     found = live.passport("r", "pooling")
     assert (found["images"], found["steps"], found["new_weights"]) == (2, 8, pytest.approx(0.6))
     assert found["difference"] == {"mean": pytest.approx(0.3), "low": 0.2, "high": 0.4}
     assert found["gains"]["random"]["mean"] == pytest.approx(0.25)
-    assert found["smoothed"] is False
 
 
 def test_the_samples_are_those_that_the_code_makes():

@@ -244,7 +244,8 @@ def test_an_indivisible_stem_is_refused():
 
 def test_the_package_speaks_keras_only_but_where_keras_has_no_word():
     package = Path(vattn_utils.__file__).parent
-    wordless = {Path(gradients.__file__), package / "publish" / "live.py"}  # gradients of an input; LiteRT's converter
+    # Gradients of an input; LiteRT's converter.
+    wordless = {Path(gradients.__file__), package / "publish" / "litert.py"}
     for path in set(package.rglob("*.py")) - wordless:
         found = re.findall(r"^\s*(?:import|from) (?:tensorflow|jax|torch)\b|\btf\.|\bjnp\.", path.read_text(), re.M)
         assert not found, f"{path.name}: {found}"

@@ -251,7 +251,7 @@ def test_a_card_says_what_its_maps_are_worth_or_that_nobody_measured_it(record, 
     assert "Nobody has measured it for this run." in content["README.md"].decode()
     worth = Passport(
         NAME, "cifar10", "rollout", 0.5, "in the mean colour", 8, np.array([0.25, 0.35]), {"random": np.zeros(2)},
-        np.array([0.5]),
+        np.array([0.5]), np.array([0.3, 0.4]),
     )  # fmt: skip
     monkeypatch.setattr(card, "all_recorded", lambda: [worth, replace(worth, record="another")])
     words = [dict(file="cat.jpg", title="Cat", alt="A cat", licence="CC0", credit="Nobody")]

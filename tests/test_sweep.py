@@ -365,7 +365,9 @@ def test_a_run_waits_for_the_record_that_it_begins_with(file, scripts, capsys):
     assert "tiny/self-0: not begun, as there is no tiny-0" in capsys.readouterr().out
 
 
-def test_cores_are_shared_out(file, tmp_path):
+def test_cores_are_shared_out(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     told = sweep._environment(3)
     assert (told["OMP_NUM_THREADS"], told["TF_NUM_INTRAOP_THREADS"]) == ("3", "3")
     before = os.sched_getaffinity(0)

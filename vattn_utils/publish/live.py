@@ -132,7 +132,6 @@ def _in_numbers(worth: Passport) -> dict[str, Any]:
         "fill": worth.fill,
         "chance": 0,
         "difference": _interval(bootstrap(worth.differences)),
-        "smoothed": worth.smoothed is not None,
         "gains": {rival: _interval(gain) for rival, gain in worth.gains().items()},
         "new_weights": float(worth.new_weights.mean()),
     }

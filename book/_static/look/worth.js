@@ -13,5 +13,4 @@ export const worth = (entry, measured) => {
 /** The same against what needs no model: a blob in the centre and a random order; "" where nothing was measured. */
 export const rivals = ({passport}) => passport
   ? `On ${passport.images} test images the map gains ${interval(passport.gains.random)} over a random order`
-    + `${passport.smoothed ? " and, blurred by one patch as a smooth rival deserves," : ","} `
-    + `${interval(passport.gains.centre)} over a blob in the centre.` : "";
+    + ` and, blurred by one patch as a smooth rival deserves, ${interval(passport.gains.centre)} over a blob in the centre.` : "";
