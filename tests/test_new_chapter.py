@@ -21,7 +21,7 @@ def book(tmp_path):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("vattn_utils", "bookproof/src"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("records", "benchmarks", "book/_static", "book/templates"):
+    for name in ("records", "benchmarks", "book/_static", "templates"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "_toc.yml").write_text("root: book/index\nchapters:\n- file: book/other\n")
     return Book(tmp_path)

@@ -40,11 +40,6 @@ def test_every_chapter_declares_what_the_table_says(name):
     contract.check_declared(BOOK, name, contract.declared(BOOK, notebook))
 
 
-def test_the_template_of_chapters_is_no_chapter_that_pytest_verifies(pytestconfig):
-    folder = Path(BOOK.settings.template).parent.name
-    assert folder in pytestconfig.getini("norecursedirs")
-
-
 def test_the_table_of_parameters_names_chapters_only():
     assert set(contract.read(BOOK)) <= {contract.EVERY, *CHAPTERS}
 
