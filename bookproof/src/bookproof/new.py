@@ -1,8 +1,8 @@
 """A new chapter from the template of the book: a notebook that keeps every rule, and a place in the table of contents.
 
 The template is a notebook that the setting `template` names, best with a suffix such as `.ipynb.in`, so that nothing
-takes it for a chapter. In it `CHAPTER_NAME` stands for the chapter's name, also where that is part of a cell's id (there
-as `CHAPTER-NAME`), and `CHAPTER TITLE` for its title.
+takes it for a chapter. In it `CHAPTER_NAME` stands for the chapter's name, also where that is part of a cell's id
+(there as `CHAPTER-NAME`), and `CHAPTER TITLE` for its title.
 """
 
 import re
