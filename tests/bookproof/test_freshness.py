@@ -132,7 +132,16 @@ def test_a_new_record_is_told_to_who_looks_through_all(book):
     notebook.metadata["executed"]["inputs"] = freshness.inputs(notebook, ["records"], book)
     assert freshness.reasons(notebook, book) == []
     (book.root / "records" / "another").mkdir()
+    (book.root / "records" / "another" / "record.json").write_text("{}")
     assert freshness.reasons(notebook, book) == ["records changed"]
+
+
+def test_a_folder_without_a_file_is_not_in_a_clone_and_counts_for_nothing(book):
+    before = freshness.digest_of_file(book.root / "records")
+    (book.root / "records" / "left behind" / "inner").mkdir(parents=True)
+    assert freshness.digest_of_file(book.root / "records") == before
+    (book.root / "records" / "left behind" / "inner" / "record.json").write_text("{}")
+    assert freshness.digest_of_file(book.root / "records") != before
 
 
 def test_prose_is_free(book):

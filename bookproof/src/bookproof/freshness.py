@@ -65,15 +65,19 @@ def reasons(notebook: Node, book: Book) -> list[str]:
 
 def digest_of_file(path: Path) -> str:
     """Of a notebook what it says of its execution, which is all that a page about the book may quote from it; of a
-    folder the names in it."""
+    folder the names in it that a clone has too: of no folder without a file, which git does not keep."""
     if path.is_dir():
-        return digest("\n".join(sorted(inner.name for inner in path.iterdir() if not inner.name.startswith("."))))
+        return digest("\n".join(sorted(inner.name for inner in path.iterdir() if _is_kept(inner))))
     if not path.is_file():
         return "missing"
     if path.suffix != ".ipynb":
         return digest(path.read_bytes())
     executed = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("executed", {})
     return digest(json.dumps({name: value for name, value in executed.items() if name != "inputs"}, sort_keys=True))
+
+
+def _is_kept(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.is_file() or any(inner.is_file() for inner in path.rglob("*")))
 
 
 def digest(content: str | bytes) -> str:
