@@ -2,6 +2,7 @@
 
 import base64
 import textwrap
+from collections import defaultdict
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from sphinx import addnodes
 
 import bookproof
 from bookproof import answers, display, fingerprint, picture
@@ -108,6 +110,7 @@ def page_of(tmp_path, document, png, metadata):
     added = []
     env = SimpleNamespace(
         docname="chapter",
+        metadata=defaultdict(dict),
         doc2path=lambda name: tmp_path / f"{name}.ipynb",
         images=SimpleNamespace(add_file=lambda name, uri: added.append(uri)),
     )
@@ -147,6 +150,20 @@ def test_captions_are_numbered_in_the_order_of_the_page(tmp_path):
         "Figure 1. See it rise.", "Figure 2. See it rise.", "Remember. See it rise."
     ]  # fmt: skip
     assert [strong["ids"] for strong in document.findall(nodes.strong)] == [["figure-1"], ["figure-2"], []]
+
+
+def test_a_link_to_a_figures_name_becomes_its_number():
+    document = new_document("chapter")
+    for kinds in (["cell"], ["cell", "tag_figure-heads"]):
+        caption = nodes.paragraph("", "", nodes.strong("", "Figure."), nodes.Text(" See it rise."))
+        document += nodes.container("", caption, classes=kinds)
+    for name in ("figure-heads", "figure-tails"):
+        document += addnodes.pending_xref("", nodes.inline("", "the map of all heads"), reftarget=name)
+    assert figures.number_captions(document) == {"figure-heads": "Figure 2"}
+    plain, named, link, other = document
+    assert (plain["ids"], named["ids"]) == ([], ["figure-heads"])
+    assert (link.astext(), link["refid"]) == ("Figure 2", "figure-heads")
+    assert other.astext() == "the map of all heads", "what nothing is called MyST warns of"
 
 
 def test_a_pictures_size_stands_in_attributes_so_that_its_room_is_kept():

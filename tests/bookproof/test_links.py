@@ -5,7 +5,7 @@ import threading
 
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from bookproof.__main__ import main
 from bookproof.checks import links
@@ -13,7 +13,11 @@ from bookproof.checks import links
 
 @pytest.fixture
 def folder(tmp_path):
-    cells = [new_markdown_cell("# The memory, again\n\n```\n# no heading\n```\n"), new_markdown_cell("(here)=\ntext")]
+    cells = [
+        new_markdown_cell("# The memory, again\n\n```\n# no heading\n```\n"),
+        new_markdown_cell("(here)=\ntext"),
+        new_code_cell("draw()", metadata={"tags": ["figure-heads"]}),
+    ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "eanet.ipynb")
     return tmp_path
 
@@ -25,7 +29,15 @@ def page(folder, text):
 
 
 @pytest.mark.parametrize(
-    "target", ["eanet.ipynb", "eanet.ipynb#the-memory-again", "eanet.ipynb#here", "#own", "https://example.org/x"]
+    "target",
+    [
+        "eanet.ipynb",
+        "eanet.ipynb#the-memory-again",
+        "eanet.ipynb#here",
+        "eanet.ipynb#figure-heads",
+        "#own",
+        "https://example.org/x",
+    ],
 )
 def test_a_link_that_leads_somewhere_is_let_through(folder, target):
     assert links.broken([page(folder, f"# Own\n\n[text]({target})\n")]) == []
@@ -35,7 +47,7 @@ def test_a_link_that_leads_somewhere_is_let_through(folder, target):
     ("target", "complaint"),
     [
         ("eanett.ipynb", "page.md: 'eanett.ipynb' leads to no file"),
-        ("eanet.ipynb#memory", "leads to no heading; eanet.ipynb has here, the-memory-again"),
+        ("eanet.ipynb#memory", "leads to no heading; eanet.ipynb has figure-heads, here, the-memory-again"),
         ("eanet.ipynb#no-heading", "leads to no heading"),
         ("#own", "leads to no heading"),
     ],

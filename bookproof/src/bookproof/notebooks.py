@@ -15,6 +15,7 @@ PARAMETERS = "parameters"
 IGNORE = "nbval-ignore-output"
 CANNOT_REPEAT = ("time", "versions", "ids")  # why an output may be left out of the comparison, as its cell must say
 DEPENDS_ON_DATA = "depends-on-data"
+FIGURE = "figure-"  # a cell tagged figure-NAME shows a figure that prose refers to, as `[the words](#figure-NAME)`
 
 
 def code_cells(notebook: Node) -> list[tuple[int, Node]]:

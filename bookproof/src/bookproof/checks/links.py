@@ -19,6 +19,7 @@ import nbformat
 
 from bookproof.book import Book
 from bookproof.checks.prose import CODE
+from bookproof.notebooks import FIGURE, code_cells, tags
 
 NO_LINKS = re.compile(rf"(?s){CODE}")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|<(https?://[^>\s]+)>")
@@ -63,10 +64,12 @@ def markdown(path: Path) -> list[tuple[str, str]]:
 
 
 def anchors(path: Path) -> set[str]:
-    """The names of a page's headings and of its explicit targets, as links call them."""
+    """The names of a page's headings, of its explicit targets and of its named figures, as links call them."""
     text = "\n".join(re.sub(r"(?s)```.*?```", "", piece) for _, piece in markdown(path))
     headings = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE)
-    return {slug(heading) for heading in headings} | set(re.findall(r"^\((.+)\)=$", text, re.MULTILINE))
+    cells = code_cells(nbformat.read(path, as_version=4)) if path.suffix == ".ipynb" else []
+    figures = {tag for _, cell in cells for tag in tags(cell) if tag.startswith(FIGURE)}
+    return {slug(heading) for heading in headings} | set(re.findall(r"^\((.+)\)=$", text, re.MULTILINE)) | figures
 
 
 def slug(heading: str) -> str:
