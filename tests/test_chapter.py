@@ -100,12 +100,17 @@ def test_a_run_of_ones_own_stands_beside_the_recorded_one(monkeypatch):
 
 
 def test_a_chapter_says_how_long_it_takes_in_each_profile_and_on_what(monkeypatch):
-    rows = [("vit", "published", 80), ("vit", "quick", 20), ("cost", "quick", 600)]
-    rows = [dict(chapter=name, profile=profile, seconds=s, device="abacus") for name, profile, s in rows]
+    one, two = "1 CPU core (x86_64)", "2 CPU cores (x86_64)"
+    rows = [
+        ("vit", "published", 125, two), ("vit", "quick", 20, two), ("vit", "full", 9864, one),
+        ("cost", "quick", 60, one),
+    ]  # fmt: skip
+    rows = [dict(zip(("chapter", "profile", "seconds", "device"), row, strict=True)) for row in rows]
     monkeypatch.setattr(chapter.records, "measured", lambda name: rows)
-    assert (
-        chapter.told_minutes("vit") == "It takes about so many minutes: published 1 (on abacus), quick 1 (on abacus)."
+    assert chapter.told_minutes("vit") == (
+        "It takes about 2 min published, 1 min quick (2 CPU cores); 164 min full (1 CPU core)."
     )
+    assert chapter.told_minutes("cost") == "It takes about 1 min quick (1 CPU core)."
     assert chapter.told_minutes("new") == ""
 
 

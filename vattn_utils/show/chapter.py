@@ -6,10 +6,12 @@ Import this module before Keras: it imports it without the log of TensorFlow.
 import dataclasses
 import logging
 import os
+import re
 import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +181,11 @@ def told_minutes(name: str) -> str:
         found = [row for row in records.measured("minutes") if row["chapter"] == name]
     except records.RecordError:  # without a network, where the package is installed: nothing else waits for it
         return ""
-    told = [f"{row['profile']} {max(1, round(row['seconds'] / 60))} (on {row['device']})" for row in found]
-    return f"It takes about so many minutes: {', '.join(told)}." if told else ""
+    told = []
+    for device, rows in groupby(found, key=lambda row: re.sub(r" \(.*?\)", "", row["device"])):
+        minutes = [f"{max(1, round(row['seconds'] / 60))} min {row['profile']}" for row in rows]
+        told.append(f"{', '.join(minutes)} ({device})")
+    return f"It takes about {'; '.join(told)}." if told else ""
 
 
 def open_chapter(name: str, profile: str, seed: int = 0, epochs: int = 0, directory: str = "") -> Chapter:
