@@ -31,7 +31,7 @@ VERSIONS = {
     "today": ["--requirement", str(published.OURS), "pillow", "safetensors", *COLABS],
     "newest": [dependency.partition(">=")[0] for dependency in DEPENDENCIES] + ["tensorflow", *COLABS],
 }
-LAST_PYTHON_OF_OLDEST = (3, 12)  # TensorFlow 2.18 was built for no later one
+LAST_PYTHON_OF_OLDEST = (3, 12)  # TensorFlow 2.18 and NumPy 1.26 were built for no later one
 
 
 def run(*command, **environment):
