@@ -9,7 +9,7 @@ import pytest
 from bookproof.notebooks import tags
 
 BOOK = Path(__file__).parents[2] / "book"
-CHAPTERS = ("vit", "eanet", "patch_convnet", "faithfulness", "cost", "porting", "results")
+CHAPTERS = ("vit", "eanet", "patch_convnet", "training", "faithfulness", "cost", "porting", "results", "own_pictures")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
