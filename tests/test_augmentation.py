@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
+from vattn_utils.training import augmentation
 from vattn_utils.training.augmentation import AUGMENTATIONS, OPERATIONS, augment, crop, flip, mix
 
 
@@ -32,6 +34,32 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others(photographs
     assert 8 < sum(mirrored) < 32
 
 
+def test_flip_crop_and_cutmix_give_what_index_arrays_and_masks_do(photographs):
+    random = generator()
+    mirrored = random.random(40)[:, None, None, None] < 0.5
+    np.testing.assert_array_equal(
+        flip(photographs, generator()), np.where(mirrored, photographs[:, :, ::-1], photographs)
+    )
+
+    padded = np.pad(photographs, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
+    top, left = generator().integers(0, 9, (2, 40))
+    rows, columns = top[:, None] + np.arange(32), left[:, None] + np.arange(32)
+    expected = padded[np.arange(40)[:, None, None], rows[:, :, None], columns[:, None]]
+    np.testing.assert_array_equal(crop(photographs, generator()), expected)
+
+    random = generator()
+    partner, _ = random.permutation(40), random.integers(1)
+    share = random.beta(1.0, 1.0, 40)
+    centres = random.integers(0, 32, 40), random.integers(0, 32, 40)
+    half = (np.sqrt(1 - share) * 16)[:, None]
+    down, across = (np.abs(np.arange(32) + 0.5 - centre[:, None]) < half for centre in centres)
+    inside = down[:, :, None] & across[:, None]
+    mixed, targets = mix(photographs, np.eye(40, dtype="float32"), generator(), cutmix=1.0)
+    np.testing.assert_array_equal(mixed, np.where(inside[..., None], photographs[partner], photographs))
+    kept = 1 - inside.mean(axis=(1, 2)).astype("float32")
+    np.testing.assert_array_equal(targets, kept[:, None] * np.eye(40) + (1 - kept)[:, None] * np.eye(40)[partner])
+
+
 def test_crop_moves_an_image_by_at_most_its_padding():
     image = np.zeros((200, 32, 32, 3), "uint8")
     image[:, 16, 16] = 255
@@ -53,12 +81,28 @@ def test_crop_fills_the_border_by_reflection():
 
 
 def test_no_strength_of_zero_changes_the_geometry_or_colour(photographs):
-    from PIL import Image
-
-    image = Image.fromarray(photographs[0])
-    unchanged = [np.abs(np.asarray(op(image, 0.0, 1), int) - photographs[0]).max() <= 1 for op in OPERATIONS]
+    unchanged = [np.abs(op(photographs[0], 0.0, 1).astype(int) - photographs[0]).max() <= 1 for op in OPERATIONS]
     # Autocontrast and equalize have no strength.
     assert sum(unchanged) >= len(OPERATIONS) - 2
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 256])
+@pytest.mark.parametrize(
+    ("operation", "pillows"),
+    [
+        ("_autocontrast", lambda image, strength: ImageOps.autocontrast(image)),
+        ("_equalize", lambda image, strength: ImageOps.equalize(image)),
+        ("_solarize", lambda image, strength: ImageOps.solarize(image, round(255 * (1 - strength)))),
+        ("_posterize", lambda image, strength: ImageOps.posterize(image, 8 - round(6 * strength))),
+    ],
+)
+def test_what_is_written_in_numpy_equals_pillow_to_the_last_bit(operation, pillows, levels, random):
+    for strength in (0.0, 0.3, 0.7, 1.0):
+        values = np.sort(random.integers(0, 256, (levels, 3)), axis=0)
+        x = np.stack([random.choice(values[:, channel], (32, 32)) for channel in range(3)], axis=-1).astype("uint8")
+        found = getattr(augmentation, operation)(x, strength, 1)
+        np.testing.assert_array_equal(found, np.asarray(pillows(Image.fromarray(x), strength)))
+        assert found.dtype == np.uint8
 
 
 def test_contrast_never_leaves_the_range_and_is_small(photographs):

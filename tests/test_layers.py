@@ -140,8 +140,9 @@ def test_the_softmax_over_tokens_and_its_gradient_equal_the_backends(random):
     assert np.isfinite(np.array(softmax_over_tokens(1000 * logits))).all()
 
 
-def test_fused_self_attention_equals_the_explicit_one(tokens, self_attention):
+def test_fused_self_attention_equals_the_explicit_one(tokens, self_attention, monkeypatch):
     explicit, _ = self_attention(tokens, return_attention=True)
+    monkeypatch.setattr(vit, "SEPARATELY", False)
     np.testing.assert_allclose(np.array(self_attention(tokens)), np.array(explicit), atol=1e-5)
 
 

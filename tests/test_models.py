@@ -9,7 +9,7 @@ import pytest
 import vattn_utils
 from vattn_utils import models
 from vattn_utils.maps import gradients
-from vattn_utils.models import eanet, patch_convnet, vit
+from vattn_utils.models import eanet, fast, patch_convnet, vit
 
 
 def name_of(module):
@@ -175,13 +175,16 @@ def test_dropout_drops_in_training_and_not_at_inference(pictures):
 @pytest.mark.parametrize("module", TINY)
 def test_every_dropout_is_told_that_it_is_training(module, pictures, monkeypatch):
     told = []
-    call = keras.layers.Dropout.call
 
-    def watch(layer, inputs, training=False):
-        told.append((layer.path, bool(training)))
-        return call(layer, inputs, training=training)
+    def watched(call):
+        def watch(layer, inputs, training=False):
+            told.append((layer.path, bool(training)))
+            return call(layer, inputs, training=training)
 
-    monkeypatch.setattr(keras.layers.Dropout, "call", watch)
+        return watch
+
+    for kind in (keras.layers.Dropout, fast.Dropout):
+        monkeypatch.setattr(kind, "call", watched(kind.call))
     model = tiny_model(module, "keras-io")
     active = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout) and layer.rate]
     for training in (True, False):

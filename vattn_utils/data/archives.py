@@ -4,11 +4,13 @@ Nothing is extracted to disk, no link is followed, and no pickle is opened.
 """
 
 import gzip
+import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -49,9 +51,23 @@ def _arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
             raise DamagedData(f"{path} is packed in a way that NumPy does not write; save it by np.savez")
         found = {}
         for key, member in zip(keys, members, strict=True):
-            with file.open(member) as stream:
+            plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1  # nor encrypted
+            with _stored(path, member) if plain else file.open(member) as stream:
                 found[key] = np.lib.format.read_array(stream, allow_pickle=False)
         return found
+
+
+def _stored(path: Path, member: zipfile.ZipInfo) -> BinaryIO:
+    """The file itself, at the first byte of a member that is not packed.
+
+    NumPy reads an array from a file in one piece, and from a `zipfile` in many, each with its checksum, which says less
+    than the data's digest: in an eighth of the time.
+    """
+    stream = path.open("rb")
+    stream.seek(member.header_offset + 26)  # of the member's own header, 30 bytes and two fields as long as it says
+    lengths = [int.from_bytes(stream.read(2), "little") for _ in range(2)]
+    stream.seek(sum(lengths), os.SEEK_CUR)
+    return stream
 
 
 def read_tar(path: str | Path) -> Iterator[tuple[PurePosixPath, bytes]]:

@@ -146,7 +146,7 @@ def _dataset(name: str, arrays: dict[str, np.ndarray], source: str | Path) -> Da
                 f"{source}: the {len(images)} {split} images are not those of {name}: expected digest "
                 f"{DIGESTS[name][split]}, found {found}; delete the file or put an unaltered copy there"
             )
-        arrays |= {f"x_{split}": images[order], f"y_{split}": labels[order]}
+        arrays |= {f"x_{split}": images.take(order, axis=0), f"y_{split}": labels[order]}
     return Dataset(name, **arrays, class_names=class_names, digest=join_digests(*DIGESTS[name].values()))
 
 

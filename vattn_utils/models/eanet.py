@@ -16,6 +16,7 @@ from typing import Any
 from keras import layers, ops
 
 from vattn_utils.data.checks import check_divisible, check_whole
+from vattn_utils.models.fast import Dropout
 from vattn_utils.models.layers import Configured, Tensor, check_choice, register
 from vattn_utils.models.vit import ViT
 
@@ -60,7 +61,7 @@ class ExternalAttention(Configured, layers.Layer):
     def __init__(self, heads, memory_slots=64, coefficient=1, dropout=0.0, mixing=True, **kwargs):
         super().__init__(**kwargs)
         self.remember(heads=heads, memory_slots=memory_slots, coefficient=coefficient, dropout=dropout, mixing=mixing)
-        self.attention_dropout = layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
+        self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
 
     def build(self, input_shape: tuple) -> None:
         dim = input_shape[-1]

@@ -6,6 +6,7 @@ from typing import Any
 from keras import layers, ops
 
 from vattn_utils.models.eanet import EANet
+from vattn_utils.models.fast import Dropout
 from vattn_utils.models.layers import GELUS, register
 from vattn_utils.models.vit import ViT
 
@@ -31,7 +32,7 @@ class KerasIOViT(ViT):
     ) -> None:
         super().__init__(num_classes, pooling=pooling, **kwargs)
         self.remember(head_units=head_units, head_dropout=head_dropout)
-        self.head_drop = layers.Dropout(head_dropout, name="head_drop")
+        self.head_drop = Dropout(head_dropout, name="head_drop")
         self.head_layers = [
             layers.Dense(units, activation=GELUS[self.gelu], name=f"head_{index}")
             for index, units in enumerate(head_units)

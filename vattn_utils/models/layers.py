@@ -13,11 +13,9 @@ from keras import layers, ops
 
 from vattn_utils.data.checks import check_choice
 from vattn_utils.models.arguments import checked
+from vattn_utils.models.fast import Dropout, Tensor, gelu, register
 
-Tensor = Any  # of the backend: what `keras.ops` takes and returns
 Tensors = Sequence[Any]
-
-register = keras.saving.register_keras_serializable(package="vattn_utils")
 
 
 @register
@@ -27,7 +25,7 @@ def tanh_gelu(x: Tensor) -> Tensor:
 
 
 # The exact GELU, x times the normal distribution function of x, and its approximation.
-GELUS = {"erf": keras.activations.gelu, "tanh": tanh_gelu}
+GELUS = {"erf": gelu, "tanh": tanh_gelu}
 
 
 class Configured:
@@ -59,7 +57,7 @@ class MLP(Configured, layers.Layer):
         check_choice("gelu", gelu, tuple(GELUS))
         self.remember(hidden_dim=hidden_dim, dropout=dropout, gelu=gelu)
         self.expand = layers.Dense(hidden_dim, activation=GELUS[gelu], dtype=self.dtype_policy, name="expand")
-        self.drop = layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
     def build(self, input_shape: tuple) -> None:
         self.expand.build(input_shape)

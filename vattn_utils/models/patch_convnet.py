@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from vattn_utils.data.checks import check_divisible
 from vattn_utils.models.classifier import Classifier, attend
+from vattn_utils.models.fast import Dropout, LayerNormalization
 from vattn_utils.models.inputs import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from vattn_utils.models.layers import (
     GELUS,
@@ -98,7 +99,7 @@ class TrunkBlock(Configured, layers.Layer):
         else:
             spatial = layers.Conv2D(channels, 3, padding="same", activation=gelu, dtype=policy, name="spatial")
         self.branch = [
-            layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
+            LayerNormalization(epsilon=1e-6, dtype=policy, name="norm"),
             layers.Dense(channels, activation=gelu, dtype=policy, name="expand"),  # a 1x1 convolution
             spatial,
             SqueezeExcite(self.squeeze_ratio, self.kind == "depthwise", dtype=policy, name="squeeze_excite"),
@@ -144,15 +145,15 @@ class AttentionPooling(Configured, layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="class_query",
         )
-        self.norm_1 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_1")
-        self.norm_2 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_2")
-        self.norm_3 = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_3")
+        self.norm_1 = LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_1")
+        self.norm_2 = LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_2")
+        self.norm_3 = LayerNormalization(epsilon=1e-6, dtype=policy, name="norm_3")
         self.query = layers.Dense(dim, dtype=policy, name="query")
         self.key = layers.Dense(dim, dtype=policy, name="key")
         self.value = layers.Dense(dim, dtype=policy, name="value")
         self.output_projection = layers.Dense(dim, dtype=policy, name="output_projection")
         self.mlp = MLP(self.mlp_dim, self.dropout, self.gelu, dtype=policy, name="mlp")
-        self.attention_dropout = layers.Dropout(self.dropout, dtype=policy, name="attention_dropout")
+        self.attention_dropout = Dropout(self.dropout, dtype=policy, name="attention_dropout")
         parts = [self.norm_1, self.norm_2, self.norm_3, self.query, self.key, self.value]
         parts += [self.output_projection, self.mlp]
         if self.layer_scale is not None:
@@ -263,7 +264,7 @@ class PatchConvNet(Classifier):
         ]
         self.trunk *= depth if share_trunk else 1
         if pooling == "mean":
-            self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
+            self.norm = LayerNormalization(epsilon=1e-6, name="norm")
         else:
             classes = num_classes if queries == "per-class" else 1
             self.attention_pooling = AttentionPooling(

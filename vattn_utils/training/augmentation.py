@@ -7,23 +7,26 @@ a random generator: every backend sees the same images, and a resumed run sees t
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance
 
 
 def flip(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Mirror half of the images left to right."""
-    mirrored = random.random(len(images)) < 0.5
-    return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    mirrored = np.flatnonzero(random.random(len(images)) < 0.5)
+    flipped = images.copy()
+    flipped[mirrored] = images[mirrored, :, ::-1]
+    return flipped
 
 
 def crop(images: np.ndarray, random: np.random.Generator, padding: int = 4) -> np.ndarray:
     """Shift each image by up to `padding` pixels in both directions; the border is filled by reflection."""
     count, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
-    top, left = random.integers(0, 2 * padding + 1, (2, count))
-    rows = top[:, None] + np.arange(height)
-    columns = left[:, None] + np.arange(width)
-    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved = np.empty_like(images)
+    # Image by image: a slice is copied row by row, where an index array is followed pixel by pixel.
+    for image, top, left in zip(range(count), *random.integers(0, 2 * padding + 1, (2, count)).tolist(), strict=True):
+        moved[image] = padded[image, top : top + height, left : left + width]
+    return moved
 
 
 def trivial_augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -31,8 +34,10 @@ def trivial_augment(images: np.ndarray, random: np.random.Generator) -> np.ndarr
     names = random.integers(0, len(OPERATIONS), len(images))
     strengths = random.random(len(images))
     signs = random.choice([-1, 1], len(images))
-    drawn = zip(images, names, strengths, signs, strict=True)
-    return np.stack([np.asarray(OPERATIONS[name](Image.fromarray(x), s, sign)) for x, name, s, sign in drawn])
+    changed = np.empty_like(images)
+    for index, (name, strength, sign) in enumerate(zip(names, strengths, signs, strict=True)):
+        changed[index] = OPERATIONS[name](images[index], strength, sign)
+    return changed
 
 
 def rotate(images: np.ndarray, random: np.random.Generator, degrees: float = 36) -> np.ndarray:
@@ -95,21 +100,25 @@ def mix(
         share = random.beta(mixup, mixup, len(images)).astype("float32")
         mixed = share[:, None, None, None] * images + (1 - share)[:, None, None, None] * images[partner]
     else:
-        inside = _rectangles(images.shape[1:3], random.beta(cutmix, cutmix, len(images)), random)  # (B, H, W)
-        mixed = np.where(inside[..., None], images[partner], images)
-        share = 1 - inside.mean(axis=(1, 2)).astype("float32")
+        boxes = _rectangles(images.shape[1:3], random.beta(cutmix, cutmix, len(images)), random)
+        mixed, area = images.copy(), images[0, ..., 0].size
+        for image, (rows, columns) in enumerate(boxes):
+            mixed[image, rows, columns] = images[partner[image], rows, columns]
+        inside = [(rows.stop - rows.start) * (columns.stop - columns.start) / area for rows, columns in boxes]
+        share = 1 - np.array(inside, "float32")
     return mixed, share[:, None] * targets + (1 - share)[:, None] * targets[partner]
 
 
 def _rectangles(size, share, random):
-    """Boolean `(B, H, W)`: a rectangle of area 1 - share at a uniform centre, cut at the image's edge."""
-    inside = np.ones((len(share), *size), bool)
-    for axis, length in enumerate(size):
+    """For each image two slices, rows and columns: area 1 - share at a uniform centre, cut at the image's edge."""
+    slices = []
+    for length in size:
         centre = random.integers(0, length, len(share))[:, None]
         half = (np.sqrt(1 - share) * length / 2)[:, None]
         along = np.abs(np.arange(length) + 0.5 - centre) < half  # (B, length)
-        inside &= along[:, :, None] if axis == 0 else along[:, None, :]
-    return inside
+        begin, count = along.argmax(axis=1), along.sum(axis=1)
+        slices.append([slice(one, one + many) for one, many in zip(begin.tolist(), count.tolist(), strict=True)])
+    return list(zip(*slices, strict=True))
 
 
 def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
@@ -127,27 +136,60 @@ def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
     return turned.crop((border, border, border + image.width, border + image.height))
 
 
+# TrivialAugment's operations: an image `(H, W, 3)`, a strength from 0 to 1 and a sign, 1 or -1, to an image.
+
+
+def _pillow(operation):
+    """An operation on an image of Pillow's."""
+    return lambda x, strength, sign: np.asarray(operation(Image.fromarray(x), strength, sign))
+
+
 def _affine(a, b, c, d, e, f):
     def apply(image, strength, sign):
         s = strength * sign
         matrix = (1 + a * s, b * s, c * s, d * s, 1 + e * s, f * s)
         return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=(128, 128, 128))
 
-    return apply
+    return _pillow(apply)
 
 
 def _enhance(kind):
-    return lambda image, strength, sign: kind(image).enhance(1 + 0.99 * strength * sign)
+    return _pillow(lambda image, strength, sign: kind(image).enhance(1 + 0.99 * strength * sign))
+
+
+def _autocontrast(x, strength, sign):
+    """Each channel stretched to 0..255: `ImageOps.autocontrast`, whose table is filled by a loop in Python."""
+    lowest, highest = x.min(axis=(0, 1)), x.max(axis=(0, 1)).astype(float)
+    scale = np.divide(255.0, highest - lowest, out=np.ones(3), where=highest > lowest)
+    return (x * scale - np.where(highest > lowest, lowest, 0) * scale).astype("uint8")
+
+
+def _equalize(x, strength, sign):
+    """Each channel by its ranks: `ImageOps.equalize`, whose table is filled by a loop in Python."""
+    x = x + np.array([0, 256, 512])  # the three channels in one table
+    counts = np.bincount(x.ravel(), minlength=768).reshape(3, 256)
+    last = np.array([channel[channel > 0][-1] for channel in counts])[:, None]
+    step = (x[..., 0].size - last) // 255
+    ranks = (step // 2 + counts.cumsum(axis=1) - counts) // np.maximum(step, 1)
+    return np.where(step > 0, ranks, np.arange(256)).clip(max=255).astype("uint8").ravel()[x]
+
+
+def _solarize(x, strength, sign):
+    return np.where(x < round(255 * (1 - strength)), x, 255 - x)
+
+
+def _posterize(x, strength, sign):
+    return x & np.uint8(256 - (1 << round(6 * strength)))  # 8 bits at strength 0, 2 at 1
 
 
 # TrivialAugment's "wide" space, with translation by up to 32 pixels narrowed to 8 for images of 32.
 OPERATIONS = (
-    lambda image, strength, sign: image,
-    lambda image, strength, sign: ImageOps.autocontrast(image),
-    lambda image, strength, sign: ImageOps.equalize(image),
-    lambda image, strength, sign: image.rotate(135 * strength * sign, fillcolor=(128, 128, 128)),
-    lambda image, strength, sign: ImageOps.solarize(image, round(255 * (1 - strength))),
-    lambda image, strength, sign: ImageOps.posterize(image, 8 - round(6 * strength)),
+    lambda x, strength, sign: x,
+    _autocontrast,
+    _equalize,
+    _pillow(lambda image, strength, sign: image.rotate(135 * strength * sign, fillcolor=(128, 128, 128))),
+    _solarize,
+    _posterize,
     _enhance(ImageEnhance.Color),
     _enhance(ImageEnhance.Contrast),
     _enhance(ImageEnhance.Brightness),
