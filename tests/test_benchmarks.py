@@ -1,61 +1,86 @@
 """The small benchmarks: what they print and write. (`test_cost.py` and `test_short_runs.py` have the large ones.)"""
 
-import json
-import subprocess
-
+import keras
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_notebook
 
-from benchmarks import maps, minutes, throughput
+from benchmarks import minutes, speed
 from bookproof.book import Book
 from tests.test_models import tiny_model
 from vattn_utils.models import vit
+from vattn_utils.models.counting import parameters
+from vattn_utils.training.measurements import from_lines
 
 
-def test_throughput_is_written_for_every_model_and_variant(tmp_path, monkeypatch, capsys):
-    called = []
-    monkeypatch.setattr(throughput, "stepper", lambda *which: (lambda: called.append(str(which)), 128, 1000))
-    throughput.main(
-        ["--steps", "3", "--models", "patch_convnet", "eanet", "--result", str(tmp_path / "new" / "rates.jsonl")]
-    )
-    lines = [json.loads(line) for line in (tmp_path / "new" / "rates.jsonl").read_text().splitlines()]
-    found = [(line["model"], line["variant"]) for line in lines]
-    own = [(model, variant) for model in ("patch_convnet", "eanet") for variant in ("keras-io", "book")]
-    assert found == [*own, ("eanet", "book, self-attention")]
-    assert all(line["images_per_second"] > 0 and line["provenance"]["precision"] == "mixed_bfloat16" for line in lines)
-    assert [line["optimizer"] for line in lines] == ["adamw", "muon", "adamw", "adamw", "adamw"]
-    assert len(called) == 5 * (2 + 3)
-    assert called[10:15] == called[15:20] == [*dict.fromkeys(called)]  # they take turns
-    assert len(capsys.readouterr().out.splitlines()) == 5
+def test_every_form_takes_its_turn_and_ends_in_a_ratio_and_a_line(tmp_path, monkeypatch, capsys):
+    stepped = []
+
+    def contender(kind, form):
+        return speed.Contender(tiny_model(vit), lambda: stepped.append(form), 1.5)
+
+    monkeypatch.setattr(speed, "contender", contender)
+    monkeypatch.setattr(speed, "ceiling", lambda precision: 1e12)
+    monkeypatch.setattr(speed.models, "build", lambda *_, **__: tiny_model(vit))
+    monkeypatch.setattr(speed, "pixels", lambda count: np.zeros((count, 8, 8, 3), "uint8"))
+    speed.main(["--quick", "--only", "vit", "--turns", "2"])
+    assert stepped == speed.QUICK * 3  # one turn is not counted
+    printed = capsys.readouterr().out
+    assert all(label in printed for label in speed.RATIOS)
+
+    for _ in range(2):  # what is measured again takes the place of what was
+        speed.main(["--only", "vit", "--turns", "2", "--result", str(tmp_path / "new" / "speed.jsonl")])
+    lines = from_lines((tmp_path / "new" / "speed.jsonl").read_text(), "speed")
+    trained = [line for line in lines if line["measure"] == "training"]
+    assert [speed.form_of(line) for line in trained] == speed.ALL
+    assert [line["optimizer"] for line in trained] == ["adamw"] * 6
+    assert all(line["seconds_to_first_step"] == 1.5 and line["share_of_ceiling"] > 0 for line in trained)
+    low, high = trained[0]["middle_half"]
+    assert low <= trained[0]["images_per_second"] <= high
+    assert [line["measure"] for line in lines if line["name"] == "ours" and line["variant"] == "book"] == [
+        "forward",
+        "maps",
+    ]
 
 
-def test_a_step_of_throughput_trains_the_model_on_its_next_batch(tiny, monkeypatch):
-    monkeypatch.setattr(throughput.data, "load", lambda name: tiny)
-    monkeypatch.setattr(throughput, "build", lambda *_: tiny_model(vit, num_classes=4))
-    monkeypatch.setattr(throughput.training, "recipe", lambda *_, **__: recipe)
-    recipe = throughput.training.Recipe(epochs=1, batch_size=32, validation=32)
-    step, images, parameters = throughput.stepper("vit", "book", "float32")
-    assert (images, parameters) == (32, tiny_model(vit, num_classes=4).count_params())
+@pytest.mark.parametrize("kind", speed.SAME)
+def test_upstreams_formulation_and_ours_have_the_same_parameters(kind, monkeypatch):
+    monkeypatch.setattr(keras.Model, "compile", lambda *_, **__: None)
+    (theirs, _), (ours, _) = (speed.alike(kind, form) for form in (speed.UPSTREAM, speed.OURS))
+    assert parameters(theirs) == parameters(ours)
+
+
+def test_upstream_is_timed_without_its_augmentation_and_as_published_with_it():
+    images = speed.pixels(2).astype("float32")
+    plain, published = (speed.alike("patch_convnet", form)[0] for form in (speed.UPSTREAM, speed.PUBLISHED))
+    assert plain.augmentation is plain.preprocessing
+    assert published.augmentation is not published.preprocessing
+    vit_model = speed.upstream.vit.build(depth=1, head_units=()).model
+    speed.leave_augmentation_out(vit_model)
+    random = [layer for layer in vit_model._flatten_layers() if type(layer).__name__.startswith("Random")]
+    assert len(random) == 3
+    for layer in random:
+        np.testing.assert_array_equal(np.array(layer(images, training=True)), images)
+
+
+def test_a_step_by_recipe_trains_the_model_on_its_next_batch(tiny, monkeypatch):
+    monkeypatch.setattr(speed.data, "load", lambda name: tiny)
+    monkeypatch.setattr(speed, "pixels", lambda count: tiny.x_train)
+    monkeypatch.setattr(speed, "build", lambda *_: tiny_model(vit, num_classes=4))
+    monkeypatch.setattr(speed.training, "recipe", lambda *_, **__: recipe)
+    recipe = speed.training.Recipe(epochs=1, batch_size=12, validation=32)
+    _, step = speed.by_recipe("vit", speed.BOOK)
     assert step()[0] > 0  # the loss
 
 
-def test_maps_are_compared_with_a_plain_pass_in_time_and_memory(monkeypatch, capsys):
-    monkeypatch.setattr(
-        maps.records, "load", lambda name: type("Record", (), {"model": lambda self: tiny_model(vit)})()
-    )
-    asked = []
-
-    def run(command, **_):
-        asked.append(command[-1])
-        return subprocess.CompletedProcess(command, 0, stdout=str(2**20 * len(asked)))
-
-    monkeypatch.setattr(maps.subprocess, "run", run)
-    maps.main(["--images", "70", "--repeats", "2"])
-    lines = capsys.readouterr().out.splitlines()
-    assert asked == [line[:23].strip() for line in lines[1:]] == list(maps.WAYS)
-    assert "(1.00 times the time, 1.00 times the memory)" in lines[1]
-    assert "3.00 times the memory" in lines[3]
+def test_the_data_are_timed_on_their_own(monkeypatch):
+    monkeypatch.setattr(speed.data, "at_hand", lambda name: "here")
+    monkeypatch.setattr(speed.data, "load", lambda name: None)
+    lines = speed.of_data(1)
+    assert [line["measure"] for line in lines] == ["augmentation", "augmentation", "load"]
+    assert lines[0]["images_per_second"] > lines[1]["images_per_second"] > 0
+    assert len(speed.table(lines)) == 3
 
 
 def test_the_minutes_of_a_chapter_are_those_of_its_executions_and_of_the_runs_it_trains(tmp_path):
@@ -90,9 +115,3 @@ def test_the_minutes_of_a_chapter_are_those_of_its_executions_and_of_the_runs_it
     }
     assert found["vit", "published"]["device"] == "abacus"
     assert (found["vit", "full"]["runs"], found["vit", "full"]["device"]) == ([run.name], run.provenance["device"])
-
-
-def test_an_unknown_record_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        maps.main(["--record", "resnet"])
-    assert "no record 'resnet'" in capsys.readouterr().err
