@@ -1,6 +1,7 @@
 """One data set, whatever file it comes from; another one, never."""
 
 import dataclasses
+import hashlib
 import time
 
 import numpy as np
@@ -106,6 +107,25 @@ def test_a_tilde_in_vattn_data_is_the_home(arrays, tmp_path, monkeypatch):
     monkeypatch.setenv("VATTN_DATA", "~/data")
     save(tmp_path / "data", arrays)
     assert data.at_hand("cifar10") == tmp_path / "data" / "cifar10.npz"
+
+
+def test_the_key_of_an_image_is_the_digest_of_its_pixels_label_and_mask(random):
+    images, masks = random.integers(0, 256, (300, 4, 6, 3), dtype="uint8"), random.random((300, 4, 4)) < 0.2
+    images, labels = images[:, :, 1:5], np.arange(300) % 10  # not in one piece
+    parts = zip(images, labels.astype("uint8"), masks, strict=True)
+    keys = [hashlib.sha256(x.tobytes() + y.tobytes() + mask.tobytes()).digest() for x, y, mask in parts]
+    order, digest = split_digest(images, labels, masks)
+    assert [keys[index] for index in order] == sorted(keys)
+    assert digest == hashlib.sha256(b"".join(sorted(keys))).hexdigest()
+
+
+def test_a_file_that_is_packed_gives_the_same_arrays(arrays, tmp_path):
+    plain = data.load("cifar10", root=save(tmp_path / "a", arrays))
+    (tmp_path / "b").mkdir()
+    np.savez_compressed(tmp_path / "b" / "cifar10.npz", **arrays)
+    packed = data.load("cifar10", root=tmp_path / "b")
+    for key in KEYS:
+        np.testing.assert_array_equal(getattr(plain, key), getattr(packed, key))
 
 
 # What is refused
