@@ -29,6 +29,10 @@ def pictures(random):
 
 @pytest.fixture(scope="session")
 def tiny():
+    return four_shades()
+
+
+def four_shades():
     """A data set of 8 x 8 images in 4 classes that differ in brightness, so that something can be learned."""
     from vattn_utils.data import Dataset
 

@@ -21,6 +21,7 @@ from vattn_utils.data import Dataset
 from vattn_utils.data.checks import check_images, check_labels
 from vattn_utils.training.augmentation import augment, mix
 from vattn_utils.training.callbacks import History, KeepBest, Repeatable
+from vattn_utils.training.distribution import devices
 from vattn_utils.training.feeding import Fed, spare_processes
 from vattn_utils.training.recipes import OPTIMIZERS, Recipe
 from vattn_utils.training.run_folder import Checkpoints, Part, RunFolder, TrainingError, Variables
@@ -59,6 +60,7 @@ def fit(
     directory: str | Path | RunFolder | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     verbose: bool = True,
+    distribution: str | None = None,
 ) -> Run:
     """Train `model` on the dataset's training images by `recipe`; the model ends with the selected weights.
 
@@ -70,10 +72,14 @@ def fit(
             resumed after its last whole epoch (or found finished); None keeps nothing.
         callbacks: further Keras callbacks; those that are a `run_folder.Part` are kept with the run.
         verbose: a progress bar in a terminal, one line an epoch elsewhere; False prints nothing.
+        distribution: "auto" divides every batch among all devices that JAX has, which gives what one device would; a
+            run may be resumed on another number of them. None trains on one.
 
     Returns a `Run`. Raises `TrainingError`, a ValueError, if precision, classes or the directory's run do not fit, if
-    another process is training there, if an epoch cannot be kept, or if the loss is not finite after one.
+    another process is training there, if an epoch cannot be kept, if the loss is not finite after one, or if batches
+    cannot be divided as `distribution` says.
     """
+    among = devices(distribution, recipe.batch_size)
     if model.dtype_policy.name != recipe.precision:
         raise TrainingError(
             f"the model was built as {model.dtype_policy.name}, but recipe.precision={recipe.precision!r}; "
@@ -85,36 +91,40 @@ def fit(
             f"build it with num_classes={dataset.num_classes}"
         )
     (x, y), (x_val, y_val) = dataset.split(recipe.validation, recipe.seed)
-    batches: Batches | Fed = Batches(x, y, dataset.num_classes, recipe)
+    batches: Any = Batches(x, y, dataset.num_classes, recipe)
     if not len(batches):
         raise TrainingError(
             f"{len(x)} training images do not fill one batch of batch_size={recipe.batch_size}; use a smaller one"
         )
-    compile_model(model, recipe, len(batches))
+    verbose = verbose and not among.process
     terminal = verbose and sys.stdout.isatty()
     history = History(report=verbose and not terminal)
     best = KeepBest(history) if recipe.select == "best" else None
     callbacks = list(callbacks)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(among.spread(model))
+        compile_model(model, recipe, len(batches))
         if spare := spare_processes():
             batches = stack.enter_context(Fed(batches, spare))
+        batches = among.share(batches)
         steps = [history, Repeatable(batches, recipe.seed), *([best] if best else [])]
         if recipe.ema:
             steps.append(keras.callbacks.SwapEMAWeights())
         steps += callbacks
         begun = 0
         if directory is not None:
-            folder = stack.enter_context(RunFolder.of(directory))
-            folder.claim(_whose(model, dataset, recipe))
+            folder = RunFolder.of(directory)
             checkpoints = Checkpoints(folder, parts(model, history, best, callbacks))
+            if not among.process:  # the others go on with what the first one keeps
+                stack.enter_context(folder)
+                folder.claim(_whose(model, dataset, recipe))
+                steps.append(checkpoints)
             begun = checkpoints.resume()
-            steps.append(checkpoints)
         model.fit(
             batches,
             initial_epoch=begun,
             epochs=recipe.epochs,
-            validation_data=(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
-            validation_batch_size=500,
+            **among.validation(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
             callbacks=steps,
             shuffle=False,  # Keras would draw an order of its own over that of `Batches`
             verbose=1 if terminal else 0,
@@ -166,8 +176,9 @@ def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> N
     model.compile(
         optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        run_eagerly=steps < FEW_STEPS,  # done sooner than a graph of one step is traced
-        metrics=[
+        # Few steps are done sooner than a graph of one is traced; on several devices each operation would be compiled.
+        run_eagerly=steps < FEW_STEPS and keras.distribution.distribution() is None,
+        weighted_metrics=[  # as those are weighted that only fill a batch up; see `distribution.even`
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.TopKCategoricalAccuracy(5, name="top5"),
         ],
