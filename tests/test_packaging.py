@@ -185,7 +185,7 @@ def modules(package):
 
 
 EXTRAS = {
-    "vattn_utils": ("book", "tensorflow", "jax", "torch", "hub"),
+    "vattn_utils": ("book", "tensorflow", "jax", "torch", "hub", "cluster"),
     "bookproof": ("verify", "sphinx"),
 }
 

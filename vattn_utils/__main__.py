@@ -102,7 +102,9 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, help="runs at a time; default: one a core, or one on an accelerator")
     parser.add_argument("--state", type=Path, default=sweep_standing.STATE, help="of the runs; default: %(default)s")
     parser.add_argument("--list", action="store_true", help="say what is done, what is left and at what cost")
-    parser.add_argument("--run", metavar="NAME", help="train this one alone, in this process")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--run", metavar="NAME", help="train this one alone, in this process")
+    where.add_argument("--ray", metavar="ADDRESS", help="train on this Ray cluster; local: on one begun here")
 
     def do(options):
         runs = sweep_file.read(options.file)
@@ -113,7 +115,7 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
         else:
             if options.processes is not None and options.processes < 1:
                 parser.error(f"--processes {options.processes} trains nothing; give 1 or more")
-            return min(sweep.sweep_all(runs, options.hours, options.processes, options.state), 1)
+            return min(sweep.sweep_all(runs, options.hours, options.processes, options.state, options.ray), 1)
 
     parser.set_defaults(do=do)
 

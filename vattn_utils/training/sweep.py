@@ -4,7 +4,7 @@ Each run is trained by a process of its own, which is kept to its share of the c
 accelerator. What is finished is skipped, what was begun is gone on with, and what fails is told, with its log, and
 tried once more. When time is over, or at SIGTERM and SIGINT, the processes are ended: of each run, what was saved is
 kept, on a CPU all whole epochs, on an accelerator, where they are quick, those of about a minute ago. Two sweeps of one
-file, at once too, divide its runs among them.
+file, at once too, divide its runs among them. With `--ray ADDRESS` the processes are those of a cluster: `sweep_ray`.
 """
 
 import contextlib
@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -23,6 +24,7 @@ from vattn_utils.training import sweep_run
 from vattn_utils.training.provenance import PACKAGE, provenance
 from vattn_utils.training.run_folder import InUse, TrainingError
 from vattn_utils.training.sweep_file import Sweep, SweepError, Task
+from vattn_utils.training.sweep_ray import Cluster
 from vattn_utils.training.sweep_run import OutOfTime
 from vattn_utils.training.sweep_standing import STATE, TRIES, accuracy, failures, failures_file, kind, standings
 
@@ -33,16 +35,23 @@ GRACE = 20.0  # and for one that is to end
 SPARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
-def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = None, state: Path = STATE) -> int:
+def sweep_all(
+    sweep: Sweep,
+    hours: float | None = None,
+    processes: int | None = None,
+    state: Path = STATE,
+    ray: str | None = None,
+) -> int:
     """Train what is left of `sweep`; prints a line where a run begins, and one where it ends.
 
     Args:
         hours: of wall time, after which all that goes on is saved and ended; None means until nothing is left.
         processes: how many runs at a time; None means one a core, or one on an accelerator.
         state: the folder of all runs' folders and logs.
+        ray: the address of the Ray cluster that trains them, or "local"; None means processes of this machine.
 
-    Returns how many runs failed, now or earlier. Raises SweepError before anything begins, if a run cannot be, and
-    DataError if its data are not to be had.
+    Returns how many runs failed, now or earlier. Raises SweepError before anything begins, if a run or a cluster cannot
+    be, and DataError if its data are not to be had.
     """
     deadline = time.monotonic() + 3600 * hours if hours else None
     for name, value in SPARING.items():
@@ -54,16 +63,21 @@ def sweep_all(sweep: Sweep, hours: float | None = None, processes: int | None = 
     for name in sorted({task.dataset for task in left}):  # or each process would fetch what is not there yet
         data.load(name)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    count = processes or (1 if accelerated else len(cores))
-    places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
     given_up = [task.name for task in sweep.tasks if found[task.name].failed]
+    stack = contextlib.ExitStack()
+    if ray and left:
+        cluster = stack.enter_context(Cluster(ray, _environment(1), processes or len(cores)))
+        count, begin = processes or cluster.count, lambda command, log, place: cluster.begin(command, log)
+    else:
+        count, begin = processes or (1 if accelerated else len(cores)), _begin
+    places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
     print(f"{len(left)} of {len(sweep.tasks)} runs are left; {count} at a time", flush=True)
     if given_up:
         print(f"given up earlier: {', '.join(given_up)}; delete their .failed in {state} to try again", flush=True)
     unfinished = {task.record for task in sweep.tasks if task.record and not found[task.name].result}
-    queue = _Queue(sweep, left, unfinished, state, places, deadline)
+    queue = _Queue(sweep, left, unfinished, state, places, deadline, begin)
     why = ""
-    with _asked_to_stop() as asked:
+    with stack, _asked_to_stop() as asked:
         try:
             while queue.left or queue.running:
                 if asked:
@@ -98,11 +112,12 @@ class _Queue:
         state: Path,
         places: Sequence[list[int]],
         deadline: float | None,
+        begin: Callable[[list[str], Path, list[int]], Any],
     ) -> None:
-        self.sweep, self.left, self.state, self.deadline = sweep, left, state, deadline
+        self.sweep, self.left, self.state, self.deadline, self.begin = sweep, left, state, deadline, begin
         self.unfinished = unfinished  # records that runs of the file will write, or should have written
         self.places = list(places)
-        self.running: dict[str, tuple[Task, list[int], subprocess.Popen]] = {}
+        self.running: dict[str, tuple[Task, list[int], Any]] = {}  # a `Popen`, or what speaks as one
         self.failed: list[str] = []
         self.over = False  # a run did not begin an epoch that would not end in time
 
@@ -140,17 +155,13 @@ class _Queue:
                 process.wait()
         self.running.clear()
 
-    def _begun(self, task: Task, place: list[int]) -> subprocess.Popen:
+    def _begun(self, task: Task, place: list[int]) -> Any:
         print(f"{task.name}: begins", flush=True)
         log = _log(self.state, task)
         log.parent.mkdir(parents=True, exist_ok=True)
         # It has a little less time, so that it ends by itself.
         hours = None if self.deadline is None else max(self.deadline - GRACE - time.monotonic(), 1) / 3600
-        command = _command(self.sweep, task, self.state, hours)
-        with log.open("ab") as file, _kept_to(place):
-            return subprocess.Popen(
-                command, stdout=file, stderr=file, env=_environment(len(place)), start_new_session=True
-            )  # fmt: skip
+        return self.begin(_command(self.sweep, task, self.state, hours), log, place)
 
     def _ended(self, task: Task, status: int) -> None:
         if status == DONE:
@@ -196,9 +207,16 @@ def run_one(sweep: Sweep, name: str, state: Path = STATE, hours: float | None = 
 
 
 def _command(sweep: Sweep, task: Task, state: Path, hours: float | None) -> list[str]:
-    """What trains `task` alone: see `run_one`."""
-    command = [sys.executable, "-m", "vattn_utils", "sweep", str(sweep.path), "--run", task.name, "--state", str(state)]
+    """What trains `task` alone, from any folder: see `run_one`."""
+    file, folder = str(sweep.path.resolve()), str(state.resolve())
+    command = [sys.executable, "-m", "vattn_utils", "sweep", file, "--run", task.name, "--state", folder]
     return command if hours is None else [*command, "--hours", str(hours)]
+
+
+def _begin(command: list[str], log: Path, place: list[int]) -> subprocess.Popen:
+    """Begin a process that is kept to the cores `place`, its output in the file `log`."""
+    with log.open("ab") as file, _kept_to(place):
+        return subprocess.Popen(command, stdout=file, stderr=file, env=_environment(len(place)), start_new_session=True)
 
 
 def _build_once(tasks: list[Task]) -> None:
