@@ -8,10 +8,11 @@ NAME ?=
 EXECUTED ?=
 PARAMETERS ?=
 QUICK ?=
+ONLY ?=
 UV ?= uv
 
 # What is given in these is text: make does not expand it, and the shell finds it in its environment, as "$$CHAPTER".
-GIVEN := PYTHON UV PROFILE CHAPTER NAME EXECUTED PARAMETERS
+GIVEN := PYTHON UV PROFILE CHAPTER NAME EXECUTED PARAMETERS ONLY
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
@@ -30,8 +31,9 @@ export OPENBLAS_NUM_THREADS := 1
 # Of the tests of all chapters those of one, if it is named.
 ONE := $(if $(CHAPTER),-k "$$CHAPTER")
 
-# Two files of tests, or two chapters, at a time.
-TWO := -n 2 --dist loadfile
+# Two at a time: whole files (a chapter is one), or what the tests themselves keep together, or single tests, of which
+# whoever is done takes over some of the other's.
+TWO := -n 2 --dist
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps of `test` run one after the other, also under `make -j`
@@ -90,20 +92,20 @@ stale: $(READY) ## step 2 of test: which chapters must be refreshed, and why; si
 
 units: $(READY) ## step 3 of test: unit tests
 	@echo "Step 3 of 6, units: the package and the tools that verify the book"
-	@TF_NUM_INTRAOP_THREADS=1 $(PYTEST) $(TWO) tests --ignore=tests/book --ignore=tests/browser
+	@TF_NUM_INTRAOP_THREADS=1 $(PYTEST) $(TWO) loadfile tests --ignore=tests/book --ignore=tests/browser
 
 chapters: $(READY) ## step 4 of test: execute the chapters and compare with the committed outputs
 	@echo "Step 4 of 6, chapters: every committed output against a fresh execution, with more room in these cells:"
 	@$(PROOF) room
-	@$(PYTEST) $(TWO) --nbval $(if $(CHAPTER),"book/$$CHAPTER.ipynb",book)
+	@$(PYTEST) $(TWO) loadfile --nbval $(if $(CHAPTER),"book/$$CHAPTER.ipynb",book)
 
 quick: $(READY) ## step 5 of test: papermill runs the chapters in the quick profile, in bounded time and memory
 	@echo "Step 5 of 6, quick: papermill executes every chapter in the quick profile"
-	@$(PYTEST) -n 2 tests/book/test_quick_profile.py $(ONE)
+	@$(PYTEST) $(TWO) worksteal tests/book/test_quick_profile.py $(ONE)
 
 pages: book ## step 6 of test: build the book, check its pages, in a browser too, and the notebooks' hygiene
 	@echo "Step 6 of 6, pages: the built pages, on disk and in a browser, and the hygiene of the notebooks"
-	@$(PYTEST) $(TWO) tests/book tests/browser --ignore=tests/book/test_quick_profile.py $(ONE)
+	@$(PYTEST) $(TWO) loadgroup tests/book tests/browser --ignore=tests/book/test_quick_profile.py $(ONE)
 ifdef CHAPTER # of all chapters the units ask it
 	@$(PROOF) check "book/$$CHAPTER.ipynb"
 endif
@@ -132,8 +134,8 @@ lies: $(READY) ## plant lies in copies of the book, one by one and all at once; 
 colab: $(READY) ## run every committed chapter as a bare notebook, with the oldest, today's and the newest versions (takes long)
 	@$(PYTEST) tests/colab
 
-backends: $(READY) ## the package's tests on JAX and torch, and its maps against Captum's and pytorch-grad-cam's (takes long)
-	@$(RUN) -m tests.backends
+backends: $(READY) ## what runs where: tests, chapters and records on three backends, oldest and newest Keras (ONLY="jax eanet"; takes hours)
+	@set -f; $(RUN) -m tests.backends $$ONLY
 
 bench: $(READY) ## measure what attention costs, what is missing of benchmarks/results (QUICK=1: a small range, print only)
 	@$(RUN) benchmarks/cost.py $(if $(QUICK),--quick)
