@@ -222,6 +222,7 @@ def test_a_model_is_trained_on_a_folder_and_its_maps_are_measured_there(pictures
     expected = data.from_folder(pictures, size=8)
     assert (record.dataset, record.digest) == (expected.name, expected.digest)
     assert str(tmp_path) not in (record.path / "record.json").read_text()
+    assert record.class_names == list(expected.class_names) == ["green", "red"]
     assert f"train vit --data FOLDER --name {record.name}" in train.command(record)
     draw(pictures / "red" / "new.png", (250, 0, 0))  # another data set: the record is not of this
     folder._READ.clear()

@@ -240,9 +240,10 @@ def test_the_card_tells_the_run_the_recipe_and_the_results(content, record):
         assert due in text, due
 
 
-def test_classes_of_pictures_of_ones_own_are_numbered(record):
+def test_classes_of_pictures_of_ones_own_have_the_names_that_the_record_has_or_are_numbered(record):
     own = replace(record, dataset="flowers")
     assert metadata.class_names(own) == [f"class {index}" for index in range(10)]
+    assert metadata.class_names(replace(own, class_names=["rose", "tulip"])) == ["rose", "tulip"]
     assert card.title(own) == "ViT on flowers"
     metadata.check(metadata.of_record(own), own)
 

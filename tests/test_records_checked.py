@@ -76,6 +76,8 @@ NAN = float("nan")
         (["history", "loss"], 1, "history: loss is 1, and no list"),
         (["history"], {}, "history lacks loss, accuracy"),
         (["model"], "resnet", "model='resnet' is not known; use one of 'vit'"),
+        (["class_names"], ["cat", "dog"], "class_names has 2 names, which is not the model's num_classes"),
+        (["class_names"], "cat", "class_names is 'cat', and no list"),
         (["variant"], "large", "variant='large' is not known"),
         (["name"], "../../evil", "name='../../evil' is no name of a record"),
         (["name"], "vit", "it is the record vit, in the folder eanet-tiny-book"),

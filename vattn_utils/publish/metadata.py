@@ -45,7 +45,9 @@ def home() -> str:
 
 
 def class_names(record: Record) -> list[str]:
-    """The names of the record's classes, in the order of its logits; "class 0" and on for data of the user's own."""
+    """The names of the record's classes, in the order of its logits; "class 0" and on where nobody wrote them down."""
+    if record.class_names:
+        return record.class_names
     count = record.config["num_classes"]
     known = {**cifar.CLASS_NAMES, **{f"shapes{number}": names for number, names in shapes.CLASS_NAMES.items()}}
     return [name.replace("_", " ") for name in known.get(record.dataset, [f"class {index}" for index in range(count)])]

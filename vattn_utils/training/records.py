@@ -40,6 +40,7 @@ class Record:
     images_per_second, seconds: in training. metrics: on all test images, `loss` (nats), `top1` and `top5` (shares, 0
     to 1). history: see `Run`. provenance: when, where and with what. sha256: of each file. rounding: what float16
     added to top-1 (a share); None in older records. base_run: what is known of the record whose encoder it has.
+    class_names: of somebody's own pictures, which nobody else can ask; None for data that the package knows.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Record:
     sha256: dict[str, str]
     rounding: float | None = None
     base_run: dict[str, Any] | None = None
+    class_names: list[str] | None = None
 
     @property
     def base_name(self) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vattn_utils import models
-from vattn_utils.data.checks import check_choice, check_number, check_whole
+from vattn_utils.data.checks import check_choice, check_class_names, check_number, check_whole
 from vattn_utils.training.recipes import PRECISIONS
 
 WEIGHTS, ATTENTION = "model.safetensors", "attention.npz"
@@ -66,6 +66,12 @@ def _object(
             check(f"{name}: {key}", value[key])
 
 
+def _names(name: str, value: Any) -> None:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {_short(value)}, and no list")
+    check_class_names(value, len(value))
+
+
 def _versions(name: str, value: Any) -> None:
     _object(name, value)
     for library, version in value.items():
@@ -113,12 +119,13 @@ FIELDS: dict[str, Check] = {
         },
     ),
     "sha256": partial(_object, known={WEIGHTS: _digest, ATTENTION: _digest}, needed=(WEIGHTS,)),
+    "class_names": _names,
     "rounding": partial(check_number, least=-1, most=1),
     "base": partial(
         _object, known={"name": _name, "sha256": _digest, "epochs": check_whole, "images_seen": check_whole}
     ),
 }
-OPTIONAL = ("rounding", "base")  # older records were not asked; most have no base
+OPTIONAL = ("class_names", "rounding", "base")  # of own pictures only; older records were not asked; most have no base
 
 
 def check(values: Any, folder: str) -> None:
@@ -135,6 +142,8 @@ def check(values: Any, folder: str) -> None:
             raise ValueError(f"history: {quantity} has {len(numbers)} values for {epochs} epochs")
     if values["selected_epoch"] > epochs:
         raise ValueError(f"selected_epoch={values['selected_epoch']} is none of {epochs} epochs")
+    if "class_names" in values and len(values["class_names"]) != values["config"].get("num_classes"):
+        raise ValueError(f"class_names has {len(values['class_names'])} names, which is not the model's num_classes")
     if values["images_seen"] % epochs:
         raise ValueError(f"images_seen={values['images_seen']} is no multiple of {epochs} epochs")
     if values["test"]["top1"] > values["test"]["top5"]:

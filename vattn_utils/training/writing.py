@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from vattn_utils import models
-from vattn_utils.data import Dataset
+from vattn_utils.data import Dataset, is_own
 from vattn_utils.models.counting import parameters
 from vattn_utils.training import durable, places, records, repository
 from vattn_utils.training.loop import Run
@@ -88,6 +88,8 @@ def write(
         "test": metrics,
         "rounding": rounding,
     }
+    if is_own(dataset.name):
+        values["class_names"] = list(dataset.class_names)
     if base is not None:
         values["base"] = {"name": base.name, "sha256": base.sha256[records.WEIGHTS]}
         values["base"] |= {"epochs": base.epochs, "images_seen": base.images_seen}
