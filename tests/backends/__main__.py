@@ -148,9 +148,7 @@ def main(words):
     notes = json.loads(NOTES.read_text()) if NOTES.exists() else {}
     done = []
     if list(words) != [TABLE]:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
+        commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
         for version, backend, step in chosen(words):
             key = f"{version} {backend} {step}"
             if notes.get(key, {}).get("commit") != commit or notes[key]["said"].startswith("failed"):
