@@ -6,7 +6,8 @@
 
 The three records that the book shows on CIFAR (512 test images; removal, mosaics, other weights) and the three models
 of `shapes` (512 images, all with masks), by all of `attribution.METHODS`, each as it is and smoothed by a Gaussian of
-one patch. Under three hours on two cores; it may be stopped at any time, and goes on with the next cell.
+one patch. Under three hours on two cores; it may be stopped at any time, and goes on with the next cell. Of the models
+of `shapes` further trainings too, with other seeds, by all but the slow methods: of those that are recorded.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 
 from vattn_utils import data, models
 from vattn_utils.data.files import write_atomically
-from vattn_utils.maps import attribution, comparison, localisation
+from vattn_utils.maps import attribution, comparison, localisation, measured
 from vattn_utils.training import records
 from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
@@ -34,15 +35,22 @@ DIGITS = 4  # of each image's number: a probability to 1e-4
 SEED = 0
 PHOTOGRAPHS = ("vit-cifar100-book", "eanet-cifar100-book", "patch_convnet-cifar10-book")
 SHAPES = ("vit-shapes10-book", "eanet-shapes10-book", "patch_convnet-shapes10-book")
+SEEDS = tuple(f"{record}{measured.SEED}{seed}" for record in SHAPES for seed in (1, 2))
 
 
 def wanted() -> list[tuple[str, str]]:
-    """All cells, (record, method): the slow methods on the shapes models only."""
+    """All cells, (record, method): the slow methods on the shapes models only, each trained once."""
     found = []
-    for record in (*SHAPES, *PHOTOGRAPHS):
+    for record in (*SHAPES, *PHOTOGRAPHS, *(record for record in SEEDS if record not in unrecorded())):
         model = _made(records.load(record))
         found += [(record, method) for method in attribution.methods(model, slow=record in SHAPES)]
     return found
+
+
+def unrecorded() -> list[str]:
+    """The further trainings of which there is no record, so that nobody can measure their maps."""
+    there = records.names()
+    return [record for record in SEEDS if record not in there]
 
 
 def _made(record, **changed):
@@ -119,13 +127,14 @@ class Judged:
 def measure_missing(path: Path, images: int) -> None:
     """Measure what is missing, cell by cell: each is written before the next begins."""
     there, judged = lines(path), None
-    measured = {(line["record"], line["method"]) for line in there}
+    done = {(line["record"], line["method"]) for line in there}
     for record, method in wanted():
-        if (record, method) in measured:
+        if (record, method) in done:
             continue
         begin = time.perf_counter()
         if judged is None or judged.record.name != record:
-            judged = Judged(record, images, 0 if record in SHAPES else max(1, comparison.MOSAICS * images // IMAGES))
+            mosaics = max(1, comparison.MOSAICS * images // IMAGES) if record not in (*SHAPES, *SEEDS) else 0
+            judged = Judged(record, images, mosaics)
         there.append({**judged.cell(method), "provenance": provenance()})
         write_atomically(path, "".join(map(to_line, there)))
         gain = np.mean(there[-1]["values"]["difference"])
@@ -134,9 +143,12 @@ def measure_missing(path: Path, images: int) -> None:
 
 def listed(path: Path) -> str:
     """What is missing, in words."""
-    measured = {(line["record"], line["method"]) for line in lines(path)}
-    missing = [cell for cell in wanted() if cell not in measured]
-    return "\n".join([f"{len(measured)} measured, {len(missing)} missing", *(f"  {r}: {m}" for r, m in missing)])
+    done = {(line["record"], line["method"]) for line in lines(path)}
+    missing = [cell for cell in wanted() if cell not in done]
+    return "\n".join([
+        f"{len(done)} measured, {len(missing)} missing", *(f"  {r}: {m}" for r, m in missing),
+        *(f"  {record}: there is no record of this training" for record in unrecorded()),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":
@@ -151,3 +163,4 @@ if __name__ == "__main__":
         if options.images != IMAGES and options.into == RESULTS:
             parser.error(f"--images {options.images} is a trial and no measurement; say --into FILE")
         measure_missing(options.into, options.images)
+        print(listed(options.into))

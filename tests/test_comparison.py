@@ -5,6 +5,7 @@ import pytest
 
 from tests.test_attribution import LABELS, made
 from vattn_utils.maps import attribution, comparison
+from vattn_utils.statistics import bootstrap
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,15 @@ def test_a_pointing_game_that_is_always_won_is_not_called_certain():
     assert lines[2] == "| oracle | 1.000 [0.862, 1.000] |"  # Wilson's, which is not the same above and below
 
 
+def test_a_chance_level_stands_once_and_in_brackets_where_a_method_has_its_own():
+    values = {name: {"mass": np.ones(2), "iou": np.ones(2)} for name in "abc"}
+    chance = {name: {"mass": 0.2 if name == "c" else 0.1, "iou": place / 4} for place, name in enumerate("abc")}
+    first, second, third, common = (line.split(" | ") for line in comparison.Comparison(values, chance).lines()[2:])
+    assert (first[1], second[1], third[1]) == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000 (0.200)")
+    assert second[2] == "1.000 ± 0.000 (0.250) |"
+    assert common == ["| *chance*", "0.100", "in brackets |"]
+
+
 def test_only_gains_that_hold_together_are_called_above():
     random = np.random.default_rng(0)
     noise = random.normal(0, 1, 40)
@@ -53,6 +63,19 @@ def test_only_gains_that_hold_together_are_called_above():
     found = comparison.Comparison(values | {"rival": {"difference": noise[:30]}}, {})
     assert found.above("rival", ("difference",), ["a", "b", "c"]) == ["b"]
     assert found.above(-5.0, ("difference",), ["a", "b", "c"]) == ["a", "b", "c"]
+
+
+def test_measures_agree_where_they_order_the_methods_alike():
+    orders = dict(one=[1, 2, 3, 4], alike=[10, 20, 30, 90], reversed=[4, 3, 2, 1], halfway=[2, 1, 4, 3])
+    values = {
+        name: {measure: np.array([order[place] + 0.5, order[place] - 0.5]) for measure, order in orders.items()}
+        for place, name in enumerate("abcd")
+    }
+    found = comparison.Comparison(values, {})
+    assert found.agreement("one", "alike", "abcd") == pytest.approx(1)
+    assert found.agreement("one", "reversed", "abcd") == pytest.approx(-1)
+    assert found.agreement("one", "halfway", "abcd") == pytest.approx(0.6)
+    assert found.agreement("one", "halfway", "acd") == pytest.approx(0.5)
 
 
 def test_maps_that_ignore_the_model_or_the_class_are_found_out(compared):
@@ -65,7 +88,7 @@ def test_maps_that_ignore_the_model_or_the_class_are_found_out(compared):
 
 
 def test_occlusion_beats_noise_where_patches_are_removed(compared):
-    mean, low, _ = compared.better("occlusion", "random", "difference")
+    mean, low, _ = bootstrap(compared.gain("occlusion", "random", "difference"))
     assert mean > low > 0
 
 

@@ -269,6 +269,7 @@ METHODS = {
     "occlusion": occlusion,
     "RISE": rise,
 }
+IGNORANT = ("random", "smooth random", "centre", "edges")  # of the model: rivals, of which a map must be better
 SLOW = ("RISE",)  # asks the model a thousand times for each image
 
 

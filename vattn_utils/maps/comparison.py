@@ -58,31 +58,34 @@ class Comparison:
 
         The interval is the bootstrap's; Wilson's for the pointing game.
 
-        A measure's chance level stands in the last row, or, where it differs from method to method, in brackets.
+        A measure's chance level stands in the last row; a method's that differs from most others' in brackets.
         """
         measures = list(next(iter(self.values.values())))
-        levels = {measure: {of[measure] for of in self.chance.values() if measure in of} for measure in measures}
+        chance = {
+            measure: {method: f"{of[measure]:.3f}" for method, of in self.chance.items() if measure in of}
+            for measure in measures
+        }
+        usual = {measure: _of_most(list(found.values())) for measure, found in chance.items()}
         lines = [f"| method | {' | '.join(measures)} |", "|---" + "|---:" * len(measures) + "|"]
         for method, found in self.values.items():
             cells = [_with_interval(measure, found[measure], seed) for measure in measures]
             for place, measure in enumerate(measures):
-                if len(levels[measure]) > 1:
-                    cells[place] += f" ({self.chance[method][measure]:.3f})"
+                if chance[measure].get(method, usual[measure]) != usual[measure]:
+                    cells[place] += f" ({chance[measure][method]})"
             lines.append(f"| {method} | {' | '.join(cells)} |")
-        common = [
-            f"{min(found):.3f}" if len(found) == 1 else "in brackets" if found else "" for found in levels.values()
-        ]
+        common = [(usual[measure] or "in brackets") if found else "" for measure, found in chance.items()]
         return [*lines, f"| *chance* | {' | '.join(common)} |"]
 
-    def better(self, one: str, other: str, measure: str, seed: int = 0) -> tuple[float, float, float]:
-        """By how much method `one` exceeds `other` on `measure`, paired over the images: (mean, low, high)."""
-        return bootstrap(self._gain(one, other, measure), seed)
-
-    def _gain(self, one, other, measure):
-        """Image by image, of the images that both have."""
+    def gain(self, one: str, other: str, measure: str) -> np.ndarray:
+        """By how much method `one` exceeds `other`, image by image, `(n,)`: of the first images, which both have."""
         ours, theirs = self.values[one][measure], self.values[other][measure]
         common = min(len(ours), len(theirs))
         return ours[:common] - theirs[:common]
+
+    def agreement(self, one: str, other: str, names: Sequence[str]) -> float:
+        """Do two measures order the methods `names` alike? The rank correlation of their means, -1 to 1."""
+        means = [np.array([[self.values[name][measure].mean() for name in names]]) for measure in (one, other)]
+        return float(spearman(*means)[0])
 
     def above(self, rival: str | float, measures: Sequence[str], names: Sequence[str]) -> list[str]:
         """Which of the methods `names` exceed a rival, or a chance level, on each of `measures`.
@@ -91,7 +94,7 @@ class Comparison:
         number (Holm).
         """
         gains = [
-            self.values[name][measure] - rival if isinstance(rival, float) else self._gain(name, rival, measure)
+            self.values[name][measure] - rival if isinstance(rival, float) else self.gain(name, rival, measure)
             for name in names
             for measure in measures
         ]
@@ -240,6 +243,12 @@ def _removals(of, maps):
         mean = {"deletion": deletion, "insertion": insertion, "difference": difference}
         found |= mean if name == "mean" else {name: difference}
     return found
+
+
+def _of_most(found):
+    """The text that more than half of them are, or None."""
+    text = max(found, key=found.count, default=None)
+    return text if found.count(text) > len(found) / 2 else None
 
 
 def _with_interval(measure, values, seed):
