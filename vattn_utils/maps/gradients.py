@@ -1,4 +1,4 @@
-"""Derivatives, the one thing that Keras has no word of its own for: the only module that asks which backend runs."""
+"""Derivatives, the one thing that Keras has no word of its own for: it asks which backend runs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
