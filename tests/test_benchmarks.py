@@ -34,7 +34,7 @@ def test_every_form_takes_its_turn_and_ends_in_a_ratio_and_a_line(tmp_path, monk
     lines = from_lines((tmp_path / "new" / "speed.jsonl").read_text(), "speed")
     trained = [line for line in lines if line["measure"] == "training"]
     assert [speed.form_of(line) for line in trained] == speed.ALL
-    assert [line["optimizer"] for line in trained] == ["adamw"] * 6
+    assert [line["optimizer"] for line in trained] == ["adamw"] * 5
     assert all(line["seconds_to_first_step"] == 1.5 and line["share_of_ceiling"] > 0 for line in trained)
     low, high = trained[0]["middle_half"]
     assert low <= trained[0]["images_per_second"] <= high
