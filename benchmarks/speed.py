@@ -69,10 +69,11 @@ PLAIN = Form("ours", FLOAT32, "book")  # what maps are made with
 
 
 class Contender(NamedTuple):
-    """A model that was built, compiled and has trained once, which took `first` seconds; `step` trains it once more."""
+    """A model that has trained once, `first` seconds after it was begun; `step` trains it on `images` more."""
 
     model: keras.Model
     step: Callable[[], Any]
+    images: int
     first: float
 
 
@@ -81,14 +82,14 @@ def contender(kind: str, form: Form) -> Contender:
     data.load(f"shapes{CLASSES[kind]}")  # drawn once, and not timed
     begin = time.perf_counter()
     with models.under_policy(form.precision):
-        model, step = by_recipe(kind, form) if form.name == "recipe" else alike(kind, form)
+        model, step, images = by_recipe(kind, form) if form.name == "recipe" else alike(kind, form)
     step()
     first = time.perf_counter() - begin
     print(f"{kind}, {form.name} ({form.variant}, {form.precision}): {first:.1f} s to its first step", file=sys.stderr)
-    return Contender(model, step, first)
+    return Contender(model, step, images, first)
 
 
-def alike(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any]]:
+def alike(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any], int]:
     """Upstream's model or ours of the same architecture, with one optimizer, loss and batch for both."""
     classes = CLASSES[kind]
     logits = True
@@ -105,7 +106,7 @@ def alike(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any]]:
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4), loss, metrics=["accuracy"])
     model.optimizer.build(model.trainable_variables)  # a step that makes variables is traced twice
     images, labels = pixels(BATCH).astype("float32"), np.arange(BATCH) % classes
-    return model, lambda: model.train_on_batch(images, labels)
+    return model, lambda: model.train_on_batch(images, labels), BATCH
 
 
 def leave_augmentation_out(model: keras.Model) -> None:
@@ -122,7 +123,7 @@ def form_of(line: dict[str, Any]) -> Form:
     return Form(line["name"], line["precision"], line["variant"])
 
 
-def by_recipe(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any]]:
+def by_recipe(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any], int]:
     """A variant of ours, trained as its recipe says on augmented batches."""
     variant, _, twin = form.variant.partition(", ")
     recipe = training.recipe(kind, variant, precision=form.precision, epochs=1)
@@ -136,7 +137,7 @@ def by_recipe(kind: str, form: Form) -> tuple[keras.Model, Callable[[], Any]]:
     )
     training.compile_model(model, recipe, 1000)  # enough that it is no run of a few steps, which are not compiled
     indices = itertools.cycle(range(len(batches)))
-    return model, lambda: model.train_on_batch(*batches[next(indices)])
+    return model, lambda: model.train_on_batch(*batches[next(indices)]), recipe.batch_size
 
 
 def pixels(count: int) -> np.ndarray:
@@ -178,7 +179,8 @@ def measured(kind: str, forms: list[Form], count: int, ceilings: dict[str, float
     of |= {what: {PLAIN: times} for what, times in turns(calls, 2 * count).items()}
     for what, by_form in of.items():
         for form, seconds in by_form.items():
-            line = {"measure": what, "model": kind, **form._asdict(), **told(seconds, BATCH)}
+            images = found[form].images if what == "training" else BATCH
+            line = {"measure": what, "model": kind, **form._asdict(), **told(seconds, images)}
             if form in found:
                 line |= described(kind, form, found[form], line["images_per_second"], what, ceilings)
             lines.append(line)
