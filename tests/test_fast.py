@@ -87,3 +87,16 @@ def test_the_gradient_of_dropout_is_what_it_let_through():
 
     (found,) = gradient(lambda x: ops.sum(dropped(x)), [np.ones(64, "float32")])
     np.testing.assert_allclose(found, ops.convert_to_numpy(seen[0]) * pull)
+
+
+def test_a_model_of_them_trains_eagerly_as_it_does_compiled(tokens):
+    trained = []
+    for eagerly in (True, False):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.layers.Dense(16, fast.gelu), fast.LayerNormalization(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=eagerly)
+        for _ in range(2):
+            model.train_on_batch(tokens, tokens[..., :1])
+        trained.append(model.get_weights())
+    for found, expected in zip(*trained, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
