@@ -33,6 +33,19 @@ def test_images_are_drawn_as_they_are(pictures):
     assert titles(figure)[:4] == list("abcd")
 
 
+@pytest.mark.parametrize(("count", "rows", "columns"), [(16, 4, 4), (10, 2, 5), (3, 1, 3)])
+def test_a_grid_is_no_wider_than_the_text_and_its_rows_are_even(count, rows, columns):
+    figure = plots.images(np.zeros((count, 4, 4, 3)), columns=8)
+    assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
+    assert figure.get_figwidth() <= plots.WIDTH
+
+
+def test_a_picture_and_its_map_stay_in_one_row():
+    figure = plots.overlay(np.zeros((10, 4, 4, 3)), np.ones((10, 2, 2)), columns=10, size=1.1)
+    assert figure.axes[0].get_gridspec().get_geometry() == (4, 6)
+    assert sum(axis.get_visible() for axis in figure.axes) == 20 + 1, "and the scale"
+
+
 def test_pairs_stand_under_each_other(pictures):
     figure = plots.pairs(pictures, 255 - pictures, ("as it is", "negative"))
     assert [figure.axes[place].get_ylabel() for place in (0, 4)] == ["as it is", "negative"]
@@ -58,7 +71,7 @@ def test_curves_draw_training_validation_and_chance():
 
 
 def test_names_keep_clear_of_each_other_of_the_marks_and_of_the_rim(random):
-    figure, axis = plt.subplots()
+    figure, axis = plt.subplots(figsize=(plots.WIDTH, 5.4))
     marks = [(f"mark {i}", *random.random(2), "black") for i in range(20)]
     marks += [("on the rim", 1.0, 0.5, "black"), ("beside it", 1.0, 0.5, "black")]
     axis.set(xlim=(0, 1), ylim=(0, 1))

@@ -78,3 +78,15 @@ def test_a_picture_that_was_not_drawn_here_has_no_twin():
     written = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(written, format="png")
     assert picture.dark(written.getvalue()) is None
+
+
+def test_no_text_is_too_small_for_a_phone():
+    figure, axis = plt.subplots(figsize=(2, 2))
+    axis.set_title("small", fontsize=6)
+    axis.set_xlabel("large", fontsize=14)
+    axis.tick_params(labelsize=5)
+    picture.png(figure)
+    sizes = [axis.title, axis.xaxis.label, *axis.get_xticklabels()]
+    assert [text.get_fontsize() for text in sizes[:2]] == [picture.SMALLEST, 14]
+    assert {text.get_fontsize() for text in sizes[2:]} == {picture.SMALLEST}
+    plt.close(figure)

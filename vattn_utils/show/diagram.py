@@ -120,7 +120,7 @@ def architecture(model: Classifier) -> Figure:
     y = 0.0
     for part in drawn:
         y = _draw_blocks(axis, part, y) if isinstance(part, Blocks) else _draw_part(axis, part, y)
-        axis.text(0.12, y + 0.11, part.shape, fontsize=8.5, va="center", color=EDGE)
+        axis.text(0.12, y + 0.11, part.shape, fontsize=9, va="center", color=EDGE)
     return figure
 
 
@@ -198,7 +198,7 @@ def wirings(tokens: int = 8, slots: int = 3) -> Figure:
         panel.plot(np.ones(len(asked)), asked, mark, color="#e08a1e" if mark == "s" else EDGE, markersize=5)
         panel.set(xticks=[], yticks=[], xlim=(-0.25, 1.25), ylim=(tokens - 0.4, -0.6))
         panel.set_title(name, fontsize=9.5)
-        panel.set_xlabel(told, fontsize=8.5)
+        panel.set_xlabel(told, fontsize=9)
         for side in panel.spines.values():
             side.set_visible(False)
     return figure

@@ -20,10 +20,10 @@ def name_marks(axis: Axes, marks: Sequence[tuple[str, float, float, str]]) -> No
     point = axis.figure.dpi / 72  # in pixels
     taken = [Bbox([middle - 4 * point, middle + 4 * point]) for middle in middles]
     for (name, x, y, color), middle in zip(marks, middles, strict=True):
-        label = axis.text(x, y, name, fontsize=8, color=color, parse_math=False)
+        label = axis.text(x, y, name, fontsize=9, color=color, parse_math=False)
         size = np.array(label.get_window_extent().size)
         places = []
-        for distance in (1, 2, 3.5):
+        for distance in (1, 2, 3.5, 5):
             for place in PLACES:
                 corner = middle + place * (7 * distance * point + size / 2) - size / 2
                 box = Bbox([corner, corner + size])
@@ -37,7 +37,7 @@ def name_marks(axis: Axes, marks: Sequence[tuple[str, float, float, str]]) -> No
         tie = dict(arrowstyle="-", color="0.4", linewidth=0.8, shrinkB=3)
         left, bottom = axis.transData.inverted().transform(box.min)
         axis.annotate(
-            name, (x, y), (left, bottom), fontsize=8, color=color, parse_math=False,
+            name, (x, y), (left, bottom), fontsize=9, color=color, parse_math=False,
             va="bottom", arrowprops=tie if distance > 1 else None,
         )  # fmt: skip
 

@@ -79,7 +79,7 @@ def double_normalisation(scores: np.ndarray, token: int, slot: int, by: float) -
         for (row, column), number in np.ndenumerate(values):
             dark = axis is not axes[0] and number < 0.6
             word = f"{number:.{digits}f}"
-            axis.text(column, row, word, ha="center", va="center", color="white" if dark else "black", fontsize=8)
+            axis.text(column, row, word, ha="center", va="center", color="white" if dark else "black", fontsize=9)
         axis.set(xticks=[], yticks=[], aspect="auto")
     axes[0].add_patch(plt.Rectangle((slot - 0.46, token - 0.46), 0.92, 0.92, fill=False, linewidth=2))
     return figure
@@ -103,10 +103,10 @@ def attention_pooling(
     places = np.arange(len(class_names))
     for offset, row, colour, name in zip((-0.2, 0.2), logits, ("0.6", QUERY), ("mean", "learned"), strict=True):
         axes[3].barh(places + offset, row, 0.4, color=colour, label=name)
-    axes[3].set_yticks(places, class_names, fontsize=8)
+    axes[3].set_yticks(places, class_names, fontsize=9)
     axes[3].invert_yaxis()
     axes[3].set_title("logits", fontsize=9)
-    axes[3].legend(fontsize=8)
+    axes[3].legend(fontsize=9)
     return figure
 
 

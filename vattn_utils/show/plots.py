@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from vattn_utils.maps.attention import to_image_size
 
+WIDTH = 7.4  # inches that a figure has at most: the width of the page's text
+
 History = Mapping[str, Sequence[float]]  # a list for each quantity, a number an epoch
 
 ATTENTION = "magma"
@@ -26,13 +28,14 @@ def images(pictures: np.ndarray, titles: Sequence[str] | None = None, columns: i
     for index, (axis, picture) in enumerate(zip(axes, pictures, strict=False)):
         axis.imshow(_pixels(picture))
         if titles is not None:
-            axis.set_title(titles[index], fontsize=8, parse_math=False)
+            axis.set_title(titles[index], parse_math=False)
     return figure
 
 
 def pairs(before: np.ndarray, after: np.ndarray, names: tuple[str, str]) -> Figure:
     """Two rows of images `(N, H, W, 3)`, 0 to 255, named: the same before and after something was done to them."""
-    figure, axes = plt.subplots(2, len(before), figsize=(1.3 * len(before), 2.86), squeeze=False)
+    size = min(1.3, WIDTH / len(before))
+    figure, axes = plt.subplots(2, len(before), figsize=(size * len(before), 2.2 * size), squeeze=False)
     for row, (name, pictures) in enumerate(zip(names, (before, after), strict=True)):
         for axis, picture in zip(axes[row], pictures, strict=True):
             axis.imshow(_pixels(picture))
@@ -59,7 +62,7 @@ def curves(history: History, chance: Mapping[str, float] | None = None) -> Figur
 
     chance: {"loss" or "accuracy": value} drawn as a dotted line.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         epochs = np.arange(1, len(history[quantity]) + 1)
         axis.plot(epochs, history[quantity], "o-", markersize=3, label="training")
@@ -101,18 +104,15 @@ def overlay(
     method: str = "bilinear",
     label: str = "attention",
 ) -> Figure:
-    """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`, all on one scale.
-
-    label: of the scale.
-    """
+    """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`; `label` of the scale."""
     maps = np.asarray(maps)
-    figure, axes = _grid(2 * len(pictures), 2 * (columns // 2), size)
+    figure, axes = _grid(len(pictures), columns // 2, size, 2)
     top = maps.max()
     for index, picture in enumerate(pictures):
         plain, covered = axes[2 * index], axes[2 * index + 1]
         plain.imshow(_pixels(picture))
         if titles is not None:
-            plain.set_title(titles[index], fontsize=8, parse_math=False)
+            plain.set_title(titles[index], parse_math=False)
         drawn = _cover(covered, picture, maps[index], top, method)
     _scale(figure, drawn, axes, label)
     return figure
@@ -133,7 +133,8 @@ def heads_by_layers(
     prefix = layers[0].shape[1] - rows * columns
     index = prefix + query[0] * columns + query[1]
     depth, heads = len(layers), len(layers[0])
-    figure, axes = plt.subplots(depth, heads, figsize=(1.3 * heads + 0.8, 1.3 * depth), squeeze=False)
+    size = min(1.3, (WIDTH - 0.8) / heads)
+    figure, axes = plt.subplots(depth, heads, figsize=(size * heads + 0.8, size * depth), squeeze=False)
     top = max(layer[:, index].max() for layer in layers)
     height, width = picture.shape[:2]
     for layer in range(depth):
@@ -145,8 +146,8 @@ def heads_by_layers(
                 "s", markersize=5, markerfacecolor="none", markeredgecolor="cyan",
             )  # fmt: skip
             if layer == 0:
-                axes[layer][head].set_title(f"head {head}", fontsize=8)
-        axes[layer][0].set_ylabel(f"layer {layer}", fontsize=8)
+                axes[layer][head].set_title(f"head {head}")
+        axes[layer][0].set_ylabel(f"layer {layer}")
     _scale(figure, drawn, axes, "attention")
     return figure
 
@@ -164,7 +165,7 @@ def slots(
     top = maps[order].max()
     for axis, slot in zip(axes, order, strict=False):
         drawn = _cover(axis, picture, maps[slot], top, "nearest")
-        axis.set_title(f"slot {slot}  {usage[slot]:.1%}", fontsize=7)
+        axis.set_title(f"slot {slot}  {usage[slot]:.1%}")
     _scale(figure, drawn, axes, "share of the slot")
     return figure
 
@@ -178,11 +179,12 @@ def segmentation(pictures: np.ndarray, winners: np.ndarray) -> Figure:
     rank = np.empty(len(found), int)
     rank[np.argsort(-wins, kind="stable")] = np.arange(len(found))
     colours = np.minimum(rank, SLOTS.N - 1)[index].reshape(np.shape(winners))
-    figure, axes = plt.subplots(2, len(pictures), figsize=(1.6 * len(pictures), 3.36), squeeze=False)
+    size = min(1.6, WIDTH / len(pictures))
+    figure, axes = plt.subplots(2, len(pictures), figsize=(size * len(pictures), 2.1 * size), squeeze=False)
     for column, (picture, winner) in enumerate(zip(pictures, winners, strict=True)):
         axes[0][column].imshow(_pixels(picture))
         axes[1][column].imshow(colours[column], cmap=SLOTS, vmin=0, vmax=SLOTS.N - 1, interpolation="nearest")
-        axes[1][column].set_title(f"{len(np.unique(winner))} slots", fontsize=8)
+        axes[1][column].set_title(f"{len(np.unique(winner))} slots")
     for axis in axes.flat:
         _bare(axis)
     return figure
@@ -194,7 +196,7 @@ def class_maps(
     names: Sequence[str],
     scores: Sequence[float] | None = None,
     columns: int = 5,
-    size: float = 1.6,
+    size: float = 1.48,
     label: str = "attention",
 ) -> Figure:
     """One map for each class, `(K, rows, columns)`, over one image, all on one scale.
@@ -204,7 +206,7 @@ def class_maps(
     figure, axes = _grid(len(maps), columns, size)
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         drawn = _cover(axis, picture, maps[index], np.max(maps), "bilinear")
-        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), parse_math=False)
     _scale(figure, drawn, axes, label)
     return figure
 
@@ -220,11 +222,11 @@ def signed_maps(
 
     scores: `(K,)` shown beside the names, for example probabilities. label: of the scale.
     """
-    figure, axes = _grid(len(maps), 5, 1.6)
+    figure, axes = _grid(len(maps), 5, 1.48)
     top = np.abs(maps).max()
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
-        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), fontsize=8, parse_math=False)
+        axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), parse_math=False)
     _scale(figure, drawn, axes, label)
     return figure
 
@@ -238,10 +240,9 @@ def forming(pictures: np.ndarray, epochs: Sequence[int], maps: np.ndarray) -> Fi
         maps: `(E, B, rows, columns)`; all on one scale.
     """
     maps = np.asarray(maps, "float32")
-    count = len(pictures)
-    figure, axes = plt.subplots(
-        count, len(epochs) + 1, figsize=(1.3 * (len(epochs) + 1) + 0.8, 1.3 * count), squeeze=False
-    )
+    count, columns = len(pictures), len(epochs) + 1
+    size = min(1.3, (WIDTH - 0.8) / columns)
+    figure, axes = plt.subplots(count, columns, figsize=(size * columns + 0.8, size * count), squeeze=False)
     for row, picture in enumerate(pictures):
         axes[row][0].imshow(_pixels(picture))
         _bare(axes[row][0])
@@ -249,7 +250,7 @@ def forming(pictures: np.ndarray, epochs: Sequence[int], maps: np.ndarray) -> Fi
             axis = axes[row][column + 1]
             drawn = _cover(axis, picture, maps[column, row], maps.max(), "bilinear")
             if row == 0:
-                axis.set_title(f"epoch {epoch}", fontsize=8)
+                axis.set_title(f"epoch {epoch}")
     _scale(figure, drawn, axes, "attention")
     return figure
 
@@ -267,22 +268,22 @@ def _cover(axis, picture, values, top, method, cmap=ATTENTION, bottom=0):
     """Draw `picture` in grey and `values` over it, from `bottom` to `top`."""
     picture = _pixels(picture)
     axis.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
-    drawn = axis.imshow(
-        to_image_size(values, picture.shape[:2], method), cmap=cmap, vmin=bottom, vmax=top, alpha=0.65
-    )  # fmt: skip
+    values = to_image_size(values, picture.shape[:2], method)
+    drawn = axis.imshow(values, cmap=cmap, vmin=bottom, vmax=top, alpha=0.65)
     _bare(axis)
     return drawn
 
 
-def _grid(count, columns, size):
-    columns = min(columns, count)
+def _grid(count, columns, size, each=1):
+    """Axes for `count` pictures of `each` panels, in rows as even as they come, none wider than `WIDTH`."""
+    columns = min(columns, count, max(1, int(WIDTH / (each * size) + 1e-9)))
     rows = -(-count // columns)
+    columns = each * -(-count // rows)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, 1.12 * size * rows), squeeze=False)
-    for axis in axes.flat:
+    for place, axis in enumerate(axes.flat):
         _bare(axis)
-    for axis in axes.flat[count:]:
-        axis.set_visible(False)
-    return figure, axes.flat[:count]
+        axis.set_visible(place < each * count)
+    return figure, axes.flat[: each * count]
 
 
 def _scale(figure, drawn, axes, label):

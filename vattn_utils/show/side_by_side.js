@@ -9,26 +9,27 @@ const make = (tag, kind, parent, words = "") => {
 const enliven = root => {
   root.dataset.alive = "";
   root.querySelector(".vs-fallback").hidden = true;
-  const told = JSON.parse(atob(root.querySelector("[data-fingerprinted]").textContent)), {edge} = told;
-  const patches = edge * edge;
+  const told = JSON.parse(root.querySelector(".vs-told").textContent), {edge} = told, patches = edge * edge;
+  const blocks = kind => [...root.querySelectorAll(kind)].map(block => block.textContent);
+  const photographs = blocks(".vs-photograph").map(bytes => `url(data:image/jpeg;base64,${bytes})`), maps = blocks(".vs-map");
   let photograph = 0, patch = told.opens;
 
   const stage = make("div", "vs-panels", root);
   stage.style.setProperty("--panels", told.panels.length);
   stage.style.setProperty("--patch", `${100 / edge}%`);
   Object.assign(stage, {tabIndex: 0, role: "group", ariaLabel: "A photograph in patches: point at one, or move with the arrow keys"});
-  const panels = told.panels.map(({title, said, maps, shares}) => {
+  const panels = told.panels.map(({title, said, shares}, i) => {
     const panel = make("div", "vs-panel", stage);
     make("p", "", panel, title);
     const square = make("div", "vs-square", panel), canvas = make("canvas", "", square);
     canvas.ariaHidden = "true";
     canvas.width = canvas.height = edge;
-    const bytes = Uint8Array.from(atob(maps), letter => letter.charCodeAt(0));
-    const rows = bytes.length / told.photographs.length / patches;  // one for each patch, or one for all
+    const bytes = Uint8Array.from(atob(maps[i]), letter => letter.charCodeAt(0));
+    const rows = bytes.length / photographs.length / patches;  // one for each patch, or one for all
     const map = () => bytes.subarray((photograph * rows + Math.min(patch, rows - 1)) * patches).subarray(0, patches);
     return {map, said, shares, square, canvas, mark: make("div", "vs-mark", square), words: make("p", "", panel)};
   });
-  const status = make("p", "visually-hidden", root);
+  const status = make("p", "", root);
   status.role = "status";
 
   const draw = () => {
@@ -36,7 +37,7 @@ const enliven = root => {
       const image = new ImageData(edge, edge);
       map().forEach((level, i) => { image.data[4 * i + 3] = 255 * (1 - DIM) * (1 - Math.sqrt(level / 255)); });
       canvas.getContext("2d").putImageData(image, 0, 0);
-      square.style.backgroundImage = `url(${told.photographs[photograph]})`;
+      square.style.backgroundImage = photographs[photograph];
       mark.style.left = `${100 * (patch % edge) / edge}%`;
       mark.style.top = `${100 * Math.floor(patch / edge) / edge}%`;
       words.textContent = said.replace("{share}", `${(100 * shares[photograph][patch]).toFixed(1)} %`);
@@ -69,10 +70,10 @@ const enliven = root => {
 
   const choices = make("div", "vs-photographs", root);
   Object.assign(choices, {role: "group", ariaLabel: "Photograph"});
-  told.photographs.forEach((address, i) => {
+  photographs.forEach((address, i) => {
     const button = make("button", "", choices);
     Object.assign(button, {type: "button", title: told.names[i], ariaLabel: told.names[i], ariaPressed: String(i === photograph)});
-    button.style.backgroundImage = `url(${address})`;
+    button.style.backgroundImage = address;
     button.addEventListener("click", () => {
       photograph = i;
       [...choices.children].forEach((other, j) => { other.ariaPressed = String(j === i); });
