@@ -169,4 +169,5 @@ def test_a_link_to_a_figures_name_becomes_its_number():
 def test_a_pictures_size_stands_in_attributes_so_that_its_room_is_kept():
     context = {"body": '<p style="width: 1px; height: 2px;"></p><img alt="a" style="width: 91px; height: 33px;" />'}
     figures.size_by_attributes(None, "page", "page.html", context, None)
-    assert context["body"] == '<p style="width: 1px; height: 2px;"></p><img alt="a" width="91" height="33" />'
+    sized = '<img alt="a" width="91" height="33" style="--width: 91px" />'
+    assert context["body"] == f'<p style="width: 1px; height: 2px;"></p>{sized}'

@@ -52,3 +52,18 @@ def test_code_loses_the_marks_of_what_looks_like_the_code_around_it():
     }
     light.drop_plain_marks(None, "page", "page.html", context, None)
     assert context["body"] == 'x <span class="o">=</span><span class="pre">n</span>'
+
+
+def test_no_script_of_the_head_keeps_a_page_from_being_shown():
+    page = """<head>
+  <!-- Pre-loaded scripts that we'll load fully later -->
+  <link rel="preload" as="script" href="a.js" />
+    <script src="_static/documentation_options.js?v=1"></script>
+    <script src="b.js"></script><script defer="defer" src="c.js"></script><script>OPTIONS.x = 1</script>
+</head><body><script src="d.js"></script></body>"""
+    shown = light.without_waiting(page, "const OPTIONS = {}")
+    assert re.sub(r"\s+<", "<", shown.partition("</head>")[0]).strip() == (
+        "<head><script>const OPTIONS = {}</script>"
+        '<script defer src="b.js"></script><script defer="defer" src="c.js"></script><script>OPTIONS.x = 1</script>'
+    )
+    assert shown.endswith('<body><script src="d.js"></script></body>')

@@ -158,3 +158,33 @@ def test_a_deviation_is_small_in_a_table_and_nowhere_else():
     body = '<p>3.1 ± 0.2</p><td class="a"><p>3.1 ± 0.2, 4 ± 1</p></td><td>±</td>'
     cell = '<td class="a"><p>3.1<small> ± 0.2</small>, 4<small> ± 1</small></p></td>'
     assert tables.small(body) == f"<p>3.1 ± 0.2</p>{cell}<td>±</td>"
+
+
+def table(columns, rows=2):
+    group = nodes.tgroup("", *(nodes.colspec("") for _ in range(columns)), cols=columns)
+    row = [nodes.entry("", nodes.paragraph("", f"{column}")) for column in range(columns)]
+    group += nodes.tbody("", *(nodes.row("", *(entry.deepcopy() for entry in row)) for _ in range(rows)))
+    return nodes.table("", group)
+
+
+def columns_of(found):
+    return [len(row) for row in found.findall(nodes.row)], len(list(found.findall(nodes.colspec)))
+
+
+def test_of_a_wide_table_six_columns_stand_open_and_the_whole_is_folded_under_them():
+    page = new_document("page")
+    page += [table(6), table(8)]
+    tables.fold_wide_tables(None, page)
+    narrow, short, opening, whole, closing = page
+    assert columns_of(narrow) == columns_of(short) == ([6, 6], 6)
+    assert columns_of(whole) == ([8, 8], 8)
+    assert opening.astext().startswith("<details>\n<summary>All 8 columns</summary>")
+    assert closing.astext() == "</details>\n"
+
+
+def test_a_wide_table_within_a_fold_stays_as_it_is():
+    page = new_document("page")
+    page += [nodes.raw("", "<details>", format="html"), table(8), nodes.raw("", "</details>", format="html")]
+    tables.fold_wide_tables(None, page)
+    assert len(page) == 3
+    assert columns_of(page[1]) == ([8, 8], 8)

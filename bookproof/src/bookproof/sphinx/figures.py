@@ -106,9 +106,12 @@ def _named(node: Any) -> Iterator[tuple[Any, str]]:
 
 
 def size_by_attributes(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Say a picture's size by attributes and not by a style: its room is kept, in proportion, until it is loaded."""
+    """Say a picture's size by attributes and not by a style: its room is kept, in proportion, until it is loaded.
+
+    Its width is a variable of styles too: on a phone a wide picture is as large as its text asks, and scrolls.
+    """
     if "body" in context:
-        context["body"] = SIZED.sub(r'\1 width="\2" height="\3"', context["body"])
+        context["body"] = SIZED.sub(r'\1 width="\2" height="\3" style="--width: \2px"', context["body"])
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -4,7 +4,8 @@ The theme ships style rules for everything that anybody might build with it, ico
 more as a script of 1.5 MB; Jupyter Book loads MathJax on every page. Here mathematics is loaded where there is some,
 rules and icons that no page of this book can use are dropped from the built files, and the script of icons is not
 loaded.
-Nothing is added, and what a script may put on a page later counts as used.
+Nothing is added, and what a script may put on a page later counts as used. No script keeps a page from being shown: all
+of the head wait until it is read.
 """
 
 import re
@@ -19,6 +20,9 @@ from fontTools.ttLib import TTFont
 ICONS_SCRIPT = re.compile(
     r"\s*<!-- So that users can add custom icons -->\s*<script[^>]*fontawesome\.js[^>]*></script>"
 )
+PRELOADS = re.compile(r'\s*(?:<!-- Pre-loaded scripts[^>]*-->|<link rel="preload" as="script"[^>]*>)')
+OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
+BLOCKING = re.compile(r"<script (?=src=)")
 PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>')  # names, punctuation and spaces
 TEXT = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''  # in which braces and slashes are letters
 COMMENT = re.compile(rf"(?P<text>{TEXT})|/\*.*?\*/", re.DOTALL)
@@ -52,8 +56,9 @@ def drop_what_no_page_uses(app: Any, exception: Exception | None) -> None:
     built = Path(app.outdir)
     pages = [path for path in built.rglob("*.html") if "_static" not in path.relative_to(built).parts]
     words = set()
+    options = (built / "_static" / "documentation_options.js").read_text(encoding="utf-8")
     for path in pages:
-        page = ICONS_SCRIPT.sub("", path.read_text(encoding="utf-8"))
+        page = without_waiting(ICONS_SCRIPT.sub("", path.read_text(encoding="utf-8")), options)
         path.write_text(page, encoding="utf-8")
         words |= set(re.findall(r"[\w-]+", page))
     for path in built.rglob("*.js"):
@@ -70,6 +75,13 @@ def drop_what_no_page_uses(app: Any, exception: Exception | None) -> None:
         subset(path, icons)
     for path in (built / "_static" / "vendor").rglob("fa-*.woff2"):
         path.unlink()
+
+
+def without_waiting(page: str, options: str) -> str:
+    """A page that is shown before its head's scripts have come; `options`, which the others read, stand in it."""
+    head, end, body = page.partition("</head>")
+    head = OPTIONS.sub(lambda _: f"<script>{options}</script>", PRELOADS.sub("", head))
+    return BLOCKING.sub("<script defer ", head) + end + body
 
 
 def used(style: str, words: set[str]) -> Iterator[str]:
