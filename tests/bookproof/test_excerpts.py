@@ -15,7 +15,13 @@ def shown(text, kind="text/markdown"):
 
 
 def test_it_is_the_first_markdown_of_the_tagged_cell():
-    assert excerpt(notebook(shown("no", "text/plain"), shown("**42**"), shown("later")), "answer") == "**42**"
+    found = excerpt(notebook(shown("no", "text/plain"), shown("**42**"), shown("later")), "answer")
+    assert found == ("text/markdown", "**42**")
+
+
+def test_it_may_be_an_interactive_page():
+    found = excerpt(notebook(shown("<p>42</p>", "text/html"), shown("**42**")), "answer")
+    assert found == ("text/html", "<p>42</p>")
 
 
 def test_another_name_is_another_excerpt():

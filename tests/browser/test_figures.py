@@ -71,3 +71,15 @@ def test_one_switch_opens_all_folded_code_and_the_next_page_remembers(browser):
         page.get_by_role("button", name="Hide code").click()
         assert page.locator("details.hide.above-input[open]").count() == 0
         page.close()
+
+
+def test_on_a_phone_the_smallest_text_of_a_figure_is_nine_pixels_high(browser):
+    """No text is below 9 points (`bookproof.picture`), 12.5 pixels where a figure is as large as it was drawn."""
+    with served(BUILT) as address:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(f"{address}/book/cost.html", wait_until="load")
+        shown = page.locator(".cell_output img.only-light")
+        scales = [one.evaluate("e => e.clientWidth / e.getAttribute('width')") for one in shown.all()]
+        page.close()
+    assert scales
+    assert all(scale * 9 / 72 * 100 >= 8.95 for scale in scales)

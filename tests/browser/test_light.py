@@ -68,3 +68,21 @@ CHAPTERS = sorted(set(BUILT.glob("book/*.html")) - {BUILT / "book" / "look.html"
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_page_weighs_less_than_two_and_a_half_megabytes(browser, path):
     assert transferred(browser, path.relative_to(BUILT).as_posix()) < 2_500_000
+
+
+SLOW = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 100_000}  # bytes a second
+
+
+def test_the_heaviest_page_is_shown_within_three_seconds_on_a_throttled_phone(browser):
+    heaviest = max(CHAPTERS, key=lambda path: path.stat().st_size).relative_to(BUILT).as_posix()
+    with served(BUILT) as address:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        wire = page.context.new_cdp_session(page)
+        wire.send("Network.enable")
+        wire.send("Network.emulateNetworkConditions", SLOW)
+        wire.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        page.goto(f"{address}/{heaviest}", wait_until="commit")
+        paint = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        shown = page.wait_for_function(paint, timeout=20_000).json_value()
+        page.close()
+    assert shown < 3000, heaviest

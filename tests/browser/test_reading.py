@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 from .visits import DESK, PHONE, served
 
@@ -48,4 +49,24 @@ def test_the_first_column_of_a_wide_table_stays_on_a_phone(browser, address):
     }""")
     assert name.evaluate("it => it.getBoundingClientRect().left") == pytest.approx(before, abs=1)
     assert table.evaluate("it => it.getBoundingClientRect().left") < before - 50
+    page.close()
+
+
+@pytest.mark.parametrize("path", sorted(BUILT.glob("book/*.html")), ids=lambda path: path.stem)
+def test_no_open_table_has_more_than_six_columns(path):
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    for table in page.select("article table"):
+        columns = max(len(row.find_all(["td", "th"])) for row in table.find_all("tr"))
+        assert columns <= 6 or table.find_parent("details"), table.get_text(" ", strip=True)[:100]
+
+
+CUT = """() => [...document.querySelectorAll(".cell_input pre")].filter(e => e.checkVisibility()
+  && !e.closest("details") && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"""
+
+
+@pytest.mark.parametrize("path", sorted(BUILT.glob("book/*.html")), ids=lambda path: path.stem)
+def test_no_line_of_open_code_is_wider_than_its_box(browser, address, path):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{address}/book/{path.name}", wait_until="domcontentloaded")
+    assert page.evaluate(CUT) == []
     page.close()

@@ -63,7 +63,7 @@ LIES = (
         "front-page",
         telling.other_hero,
         "The picture on the front page is another, and so is the chapter's.",
-        (SEALED.format("patch_convnet"),),
+        (SEALED.format("own_pictures"),),
     ),
     edited(
         "fingerprint-with-room", "porting", telling.wide_figure, "A figure may differ by all of its size, and does."

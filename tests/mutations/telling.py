@@ -113,7 +113,7 @@ def other_hero(copy):
                 return True
         return False
 
-    in_chapter("patch_convnet", edit)(copy)
+    in_chapter("own_pictures", edit)(copy)
     (copy / "book/_static/hero.png").write_bytes(png())
 
 

@@ -3,8 +3,8 @@
     ```{excerpt} porting
     ```
 
-shows the first Markdown output of the cell that is tagged `excerpt-porting` in a chapter of the book: a number that
-stands on the front page is the one that the chapter computed, and there is no second copy that could differ.
+shows the first output of the cell that is tagged `excerpt-porting` in a chapter of the book, Markdown or an interactive
+page: a number that stands on the front page is the one that the chapter computed; there is no second copy to differ.
 """
 
 from pathlib import Path
@@ -18,18 +18,20 @@ from sphinx.util.docutils import SphinxDirective
 from bookproof.notebooks import Node, code_cells, tags
 
 TAG = "excerpt-"
+KINDS = ("text/html", "text/markdown")
 
 
-def excerpt(notebook: Node, name: str) -> str | None:
-    """The first Markdown output of the cell tagged `excerpt-<name>`, None if there is no such cell.
+def excerpt(notebook: Node, name: str) -> tuple[str, str] | None:
+    """Kind and text of the first output of the cell tagged `excerpt-<name>` that is one of `KINDS`, or None without it.
 
-    Raises ValueError if the cell shows no Markdown.
+    Raises ValueError if the cell shows neither.
     """
     for number, cell in code_cells(notebook):
         if TAG + name in tags(cell):
             for output in cell.outputs:
-                if "text/markdown" in output.get("data", {}):
-                    return str(output.data["text/markdown"])
+                for kind in KINDS:
+                    if kind in output.get("data", {}):
+                        return kind, str(output.data[kind])
             raise ValueError(f"cell {number} is tagged {TAG}{name} and shows no Markdown; let it `say` something")
     return None
 
@@ -44,11 +46,14 @@ class Excerpt(SphinxDirective):
             if source.suffix != ".ipynb":
                 continue
             try:
-                text = excerpt(nbformat.read(source, as_version=4), name)
+                found = excerpt(nbformat.read(source, as_version=4), name)
             except ValueError as error:
                 raise self.error(f"{source.name}: {error}") from None
-            if text is not None:
+            if found is not None:
+                kind, text = found
                 self.env.note_dependency(str(source))
+                if kind == "text/html":
+                    return [nodes.raw("", text, format="html")]
                 shown = nodes.container(classes=["excerpt"])
                 self.state.nested_parse(StringList(text.splitlines(), str(source)), 0, shown)
                 return [shown]
