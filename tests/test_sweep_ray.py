@@ -21,7 +21,7 @@ results = "results"
 records = "records"
 [[run]]
 value = 2
-record = "tiny"
+record = "kept"
 model = "eanet"
 dataset = "shapes10"
 recipe = {epochs = 2, batch_size = 500, validation = 14000}
@@ -73,8 +73,8 @@ def test_a_run_whose_worker_is_killed_is_resumed_and_every_record_is_whole_and_t
     assert {len(values) for values in line["history"].values()} == {60}
     begun = (state / "tiny" / "external-0.log").read_text().splitlines()
     assert sum(said.startswith("epoch  1/60") for said in begun) == 1  # it went on from what it had saved
-    assert [path.name for path in (tmp_path / "records").iterdir()] == ["tiny"]
-    records.load("tiny", tmp_path / "records").model()
+    assert [path.name for path in (tmp_path / "records").iterdir()] == ["kept"]
+    records.load("kept", tmp_path / "records").model()
     assert not list(state.rglob("epoch-*"))
     assert main(command) == 0  # and nothing is left to train
     assert "0 of 2 runs are left" in capsys.readouterr().out
@@ -152,6 +152,6 @@ def test_the_command_of_a_run_holds_in_any_folder(file, monkeypatch):
     sweep = importlib.import_module("vattn_utils.training.sweep")
     runs = sweep_file.read("runs.toml")
     command = sweep._command(runs, runs.tasks[0], Path("state"), None)
-    assert command[4:] == [str(file), "--run", "tiny", "--state", str(file.parent / "state")]
+    assert command[4:] == [str(file), "--run", "kept", "--state", str(file.parent / "state")]
     with pytest.raises(subprocess.TimeoutExpired):
         sweep_ray.Remote(SimpleNamespace(wait=lambda *_, **__: ([], [])), None, Path("log")).wait(0)

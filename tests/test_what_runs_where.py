@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.backends import __main__ as backends
-from tests.backends import agreement
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_a_cell_of_the_table_says_what_the_last_line_counted(log, status, said):
 def test_records_are_as_far_apart_as_their_farthest_array():
     one = {"a logits": np.array([2.0, 4.0]), "a gradient of w": np.array([1e-3]), "b logits": np.ones(3)}
     other = {"a logits": np.array([2.0, 4.4]), "a gradient of w": np.array([2e-3]), "b logits": np.ones(3)}
-    found = agreement.apart(one, other)
+    found = backends.apart(one, other)
     assert found["a"] == pytest.approx((0.1, 1.0))
     assert found["b"] == (0.0, 0.0)
 

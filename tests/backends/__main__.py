@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from bookproof.book import Book
-from tests.backends import agreement
 from tests.test_house import imported
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +36,7 @@ OLDEST = next(
 ENVIRONMENTS = {"newest": ("keras", "jax", "torch", "captum", "grad-cam", "ray"), "oldest": (OLDEST,)}
 CHAPTERS = tuple(Book(ROOT).chapters())
 RECORDS = "records"
+FORWARD, BACKWARD = 1e-4, 1e-3  # how far records may be apart, of the largest number of an array
 TABLE = "table"
 
 
@@ -126,10 +126,22 @@ def compared(version, backend):
     if not files[0].exists():
         return "failed: nothing to compare with; run newest tensorflow records first"
     with np.load(files[0]) as one, np.load(files[1]) as other:
-        found = agreement.apart(one, other)
+        found = apart(one, other)
     forward, backward = (max(far[kind] for far in found.values()) for kind in (0, 1))
     said = f"{forward:.0e}, gradients {backward:.0e}"
-    return said if forward <= agreement.FORWARD and backward <= agreement.BACKWARD else f"failed: {said}"
+    return said if forward <= FORWARD and backward <= BACKWARD else f"failed: {said}"
+
+
+def apart(one, other):
+    """By record, how far two files' logits and gradients are apart at most, of the largest number of each array."""
+    assert set(one) == set(other)
+    found = {}
+    for key in one:
+        name, kind = key.split(" ", 1)
+        forward, backward = found.get(name, (0.0, 0.0))
+        largest = float(np.abs(one[key] - other[key]).max() / max(np.abs(one[key]).max(), 1e-12))
+        found[name] = (max(forward, largest), backward) if kind == "logits" else (forward, max(backward, largest))
+    return found
 
 
 def table(notes):
