@@ -24,7 +24,7 @@ value = 2
 record = "kept"
 model = "eanet"
 dataset = "shapes10"
-recipe = {epochs = 2, batch_size = 500, validation = 14000}
+recipe = {epochs = 1, batch_size = 500, validation = 14000}
 set = {tokenizer = "patch", patch_size = 16, dim = 8, depth = 1, heads = 1, mlp_dim = 8, memory_slots = 2}
 [[run]]
 value = 1
@@ -33,7 +33,7 @@ arm = "external"
 model = "eanet"
 dataset = "shapes10"
 images = 60
-recipe = {epochs = 60, batch_size = 30, validation = 40}
+recipe = {epochs = 40, batch_size = 30, validation = 40}
 set = {tokenizer = "patch", patch_size = 16, dim = 8, depth = 1, heads = 1, mlp_dim = 8, memory_slots = 2}
 """
 
@@ -70,9 +70,9 @@ def test_a_run_whose_worker_is_killed_is_resumed_and_every_record_is_whole_and_t
     assert "is tried again" in told
     assert "2 of 2 runs are done, 0 failed" in told
     (line,) = from_lines((tmp_path / "results" / "tiny.jsonl").read_text(), "tiny.jsonl")
-    assert {len(values) for values in line["history"].values()} == {60}
+    assert {len(values) for values in line["history"].values()} == {40}
     begun = (state / "tiny" / "external-0.log").read_text().splitlines()
-    assert sum(said.startswith("epoch  1/60") for said in begun) == 1  # it went on from what it had saved
+    assert sum(said.startswith("epoch  1/40") for said in begun) == 1  # it went on from what it had saved
     assert [path.name for path in (tmp_path / "records").iterdir()] == ["kept"]
     records.load("kept", tmp_path / "records").model()
     assert not list(state.rglob("epoch-*"))
@@ -119,7 +119,7 @@ def test_a_cluster_trains_a_run_a_core_or_one_a_gpu_and_is_told_what_the_runs_ne
     environment = {"KERAS_BACKEND": "jax", "VATTN_DATA": "/data", "HOME": "/root"}
     with sweep_ray.Cluster("10.0.0.1:6379", environment, cores=2) as cluster:
         assert cluster.count == count
-        cluster.begin([sys.executable, "-m", "vattn_utils", "sweep"], tmp_path / "log")
+        cluster.begin([sys.executable, "-m", "vattn_utils", "sweep"], tmp_path / "log", [0])
     assert ray.asked["address"] == "10.0.0.1:6379"
     assert "num_cpus" not in ray.asked or each == "num_cpus"  # an existing cluster has the cores that it has
     assert (ray.asked[each], ray.asked["max_retries"]) == (1, 0)

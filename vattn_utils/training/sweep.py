@@ -65,11 +65,10 @@ def sweep_all(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     given_up = [task.name for task in sweep.tasks if found[task.name].failed]
     stack = contextlib.ExitStack()
+    count, begin = processes or (1 if accelerated else len(cores)), _begin
     if ray and left:
         cluster = stack.enter_context(Cluster(ray, _environment(1), processes or len(cores)))
-        count, begin = processes or cluster.count, lambda command, log, place: cluster.begin(command, log)
-    else:
-        count, begin = processes or (1 if accelerated else len(cores)), _begin
+        count, begin = processes or cluster.count, cluster.begin
     places = [cores[place::count] or [cores[place % len(cores)]] for place in range(count)]
     print(f"{len(left)} of {len(sweep.tasks)} runs are left; {count} at a time", flush=True)
     if given_up:
@@ -213,7 +212,7 @@ def _command(sweep: Sweep, task: Task, state: Path, hours: float | None) -> list
     return command if hours is None else [*command, "--hours", str(hours)]
 
 
-def _begin(command: list[str], log: Path, place: list[int]) -> subprocess.Popen:
+def _begin(command: list[str], log: Path, place: list[int]) -> Any:
     """Begin a process that is kept to the cores `place`, its output in the file `log`."""
     with log.open("ab") as file, _kept_to(place):
         return subprocess.Popen(command, stdout=file, stderr=file, env=_environment(len(place)), start_new_session=True)

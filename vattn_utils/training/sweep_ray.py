@@ -51,8 +51,8 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.ray.shutdown()
 
-    def begin(self, command: list[str], log: Path) -> "Remote":
-        """Begin `python -m vattn_utils ...` as soon as there is room for it, its output in the file `log`."""
+    def begin(self, command: list[str], log: Path, place: list[int]) -> Any:
+        """Begin `python -m vattn_utils ...`, wherever there is room, its output in the file `log`: a `Remote`."""
         # One run a process, as here; and Ray begins none again by itself: the queue does, and counts.
         task = self.ray.remote(max_calls=1, max_retries=0, **{self.resource: 1})(_run)
         return Remote(self.ray, task.remote(command[2:], str(log.resolve())), log)
