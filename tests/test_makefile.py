@@ -15,9 +15,9 @@ STEPS = {
     "stale": ["-m bookproof stale"],
     "units": ["pytest -n 2 --dist loadfile tests --ignore=tests/book --ignore=tests/browser"],
     "chapters": ["-m bookproof room", "pytest -n 2 --dist loadfile --nbval book"],
-    "quick": ["tests/book/test_quick_profile.py"],
+    "quick": ["pytest -n 2 --dist worksteal tests/book/test_quick_profile.py"],
     "pages": [
-        "tests/book tests/browser --ignore=tests/book/test_quick_profile.py",
+        "pytest -n 2 --dist loadgroup tests/book tests/browser --ignore=tests/book/test_quick_profile.py",
         "jupyter-book build",
     ],
 }
