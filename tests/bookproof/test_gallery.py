@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pytest
 from docutils import nodes
 from docutils.utils import new_document
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -28,6 +29,12 @@ def test_minutes_are_counted_in_the_prose_and_read_where_the_chapter_printed_the
     assert gallery.minutes(said, page, r"(\d+) min published") == "2 min to read · 4 min to run"
     assert gallery.minutes(notebook(), page, r"(\d+) min published") == "2 min to read"
     assert gallery.minutes(said, page, "") == "2 min to read"
+
+
+@pytest.mark.parametrize(("size", "told"), [((40, 30), True), ((30, 30), True), ((30, 40), False)])
+def test_a_picture_that_is_higher_than_wide_is_passed_over(tmp_path, size, told):
+    Image.new("L", size).save(tmp_path / "x.png")
+    assert gallery.lies(tmp_path / "x.png") is told
 
 
 def test_a_picture_in_the_gallery_is_small():

@@ -9,6 +9,8 @@ from .visits import DESK, PHONE, served
 BUILT = Path(__file__).parents[2] / "_build" / "html"
 LIGHT = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, i) => i % 4 === 3)"
 
+LOADED = "async image => { image.loading = 'eager'; await image.decode(); return image.naturalWidth }"
+
 
 @pytest.fixture(scope="module")
 def address():
@@ -80,5 +82,5 @@ def test_every_chapter_of_the_gallery_has_picture_question_and_minutes(browser, 
     for card in cards.all():
         assert card.locator("p.minutes").inner_text().partition(" ")[2].startswith("min to read")
         assert "?" in card.inner_text()
-        assert card.locator("img").evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
+        assert card.locator("img").evaluate(LOADED) > 0
     page.close()

@@ -40,7 +40,7 @@ const enliven = root => {
       square.style.backgroundImage = photographs[photograph];
       mark.style.left = `${100 * (patch % edge) / edge}%`;
       mark.style.top = `${100 * Math.floor(patch / edge) / edge}%`;
-      words.textContent = said.replace("{share}", `${(100 * shares[photograph][patch]).toFixed(1)} %`);
+      words.textContent = said.replace("{share}", `${(100 * shares[photograph][patch]).toFixed(1)}\u00a0%`);
     }
     root.dataset.patch = patch;
   };

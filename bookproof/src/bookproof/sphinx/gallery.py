@@ -5,7 +5,7 @@
 
 shows the notebooks of the table of contents, in its order, that say what they ask (`bookproof_question`, see
 `preview`). The answer is what stands first in bold in the output of the cell tagged `excerpt-...`; the picture is the
-chapter's first, made small. The minutes to run are what the chapter itself printed:
+chapter's first that is no higher than wide, made small. The minutes to run are what the chapter itself printed:
 
     bookproof_minutes: (\\d+) min published    # a regular expression; its first group is the number
 """
@@ -69,6 +69,12 @@ def small(data: bytes) -> bytes:
     return written.getvalue()
 
 
+def lies(path: Path) -> bool:
+    """Whether a picture is no higher than it is wide: what stands would be small in a card."""
+    width, height = Image.open(path).size
+    return height <= width
+
+
 def chapters(app: Any) -> Iterator[str]:
     """The notebooks of the table of contents that ask something, in its order."""
     env, order = app.env, [app.config.root_doc]
@@ -89,7 +95,7 @@ def card(app: Any, page: str, name: str) -> nodes.container:
     shown = nodes.container(classes=["tile"])
     uri = app.builder.get_relative_uri(page, name)
     for image in doctree.findall(nodes.image):
-        if image["uri"] in env.images and image.get("alt"):
+        if image["uri"] in env.images and image.get("alt") and lies(Path(app.srcdir, image["uri"])):
             target = Path(app.outdir, "_images", f"{Path(name).name}-small.webp")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(small(Path(app.srcdir, image["uri"]).read_bytes()))
