@@ -153,6 +153,15 @@ def test_faint_code_is_found_behind_other_code_of_its_class(found):
     assert "color-contrast" in problem
 
 
+def test_one_faint_text_among_many_like_it_is_found(found):
+    many = "".join(f"<tr><td>number {row}</td></tr>" for row in range(9))
+    faint = "tr:nth-child(7) td { color: #bbb; background: #fff }"
+    assert found(checks.barriers, f"<table>{many}</table>") == []
+    (problem,) = found(checks.barriers, f"<style>{faint}</style><table>{many}</table>")
+    assert "color-contrast" in problem
+    assert "1 elements" in problem
+
+
 def test_wide_table_is_found_on_a_phone_and_named(found):
     table = '<table class="wide" style="width: 700px"><tr><td>nine columns</td></tr></table>'
     assert found(checks.overhang, table) == []

@@ -76,12 +76,8 @@ def test_links_within_the_book_lead_somewhere(visit):
     none(checks.dead_links(visit, BOOK.html))
 
 
-def test_nothing_reaches_past_the_right_edge(view):
-    none(checks.overhang(view))
-
-
-def test_no_serious_barrier(view):
-    none(checks.barriers(view))
+def test_nothing_reaches_past_the_right_edge_and_there_is_no_serious_barrier(view):
+    none([*checks.overhang(view), *checks.barriers(view)])
 
 
 def test_pointing_into_an_explorer_shows_exactly_its_arrays(visit):
