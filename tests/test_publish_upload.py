@@ -145,11 +145,18 @@ def uploaded(folder, tmp_path):
     return uploaded
 
 
+def keeps_to_itself(hub, done, place):
+    """Whether the token was sent to the Hub, and is neither shown nor in a file of `place`."""
+    written = [name for name, content in contents(place).items() if TOKEN.encode() in content]
+    return hub.tokens == {TOKEN} and TOKEN not in done.stdout + done.stderr and not written
+
+
 @needs_hub
-def test_a_folder_is_uploaded_whole_in_one_commit(uploaded, folder):
+def test_a_folder_is_uploaded_whole_in_one_commit_and_the_token_sent_and_kept(uploaded, folder, tmp_path):
     with Hub() as hub:
         done = uploaded(hub.address)
     assert done.stdout == f"{hub.address}/someone/tiny\n", done.stderr
+    assert keeps_to_itself(hub, done, tmp_path)
     assert hub.files == contents(folder)
     assert len([asked for asked in hub.requests if "/commit/" in asked]) == 1
     assert hashlib.sha256(hub.files["model.keras"]).hexdigest() in hub.large
@@ -165,23 +172,14 @@ def test_a_space_is_made_as_a_static_one(uploaded, folder):
 
 
 @needs_hub
-@pytest.mark.parametrize("status", [200, 401])
-def test_the_token_is_sent_and_neither_shown_nor_written(status, uploaded, folder, tmp_path):
-    with Hub(status) as hub:
-        done = uploaded(hub.address)
-    assert hub.tokens == {TOKEN}
-    assert TOKEN not in done.stdout + done.stderr
-    assert not [name for name, content in contents(tmp_path).items() if TOKEN.encode() in content]
-
-
-@needs_hub
 @pytest.mark.parametrize(
     ("status", "words"), [(401, "`hf auth login`, or set HF_TOKEN"), (403, "may not write there"), (418, "status 418")]
 )
-def test_a_hub_that_refuses_is_a_sentence_with_the_way_out(status, words, uploaded):
+def test_a_hub_that_refuses_is_a_sentence_with_the_way_out_and_without_the_token(status, words, uploaded, tmp_path):
     with Hub(status) as hub:
         done = uploaded(hub.address)
     assert done.returncode == 1
+    assert keeps_to_itself(hub, done, tmp_path)
     assert done.stderr.splitlines()[-1].startswith("refused: someone/tiny was not uploaded, ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,7 +31,7 @@ def multiply_adds(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
     raise TypeError(f"no count of multiply-adds is known for {name}; add it to vattn_utils.cost.counts")
 
 
-def _without_products(layer, shape):
+def _without_products(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
     return 0
 
 
@@ -43,37 +43,37 @@ for _free in (
 
 
 @multiply_adds.register
-def _(layer: layers.Dense, shape):
+def _(layer: layers.Dense, shape: Sequence[int]) -> int:
     """Rows times the matrix: prod(shape[:-1]) * in * out."""
     return prod(shape[:-1]) * shape[-1] * layer.units
 
 
 @multiply_adds.register
-def _(layer: layers.Conv2D, shape):
+def _(layer: layers.Conv2D, shape: Sequence[int]) -> int:
     """Every pixel of the output times the kernel: B * H/s * W/s * k * k * C_in * C_out, padding included."""
     return prod(_convolved(layer, shape)) * prod(layer.kernel_size) * shape[-1]
 
 
 @multiply_adds.register
-def _(layer: layers.DepthwiseConv2D, shape):
+def _(layer: layers.DepthwiseConv2D, shape: Sequence[int]) -> int:
     """Every pixel and channel times its own kernel: B * H * W * C * k * k, padding included."""
     return prod(shape) * prod(layer.kernel_size)
 
 
-def _convolved(layer, shape):
+def _convolved(layer: layers.Conv2D, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape after a convolution with padding="same"."""
     batch, height, width, _ = shape
     return batch, ceil(height / layer.strides[0]), ceil(width / layer.strides[1]), layer.filters
 
 
 @multiply_adds.register
-def _(layer: inputs.PatchEmbedding, shape):
+def _(layer: inputs.PatchEmbedding, shape: Sequence[int]) -> int:
     """Each pixel belongs to one patch: B * H * W * C * dim."""
     return prod(shape) * layer.dim
 
 
 @multiply_adds.register
-def _(layer: inputs.ConvolutionalTokenizer, shape):
+def _(layer: inputs.ConvolutionalTokenizer, shape: Sequence[int]) -> int:
     """Its convolutions, each halving of the image after `convolutions` of them."""
     total = 0
     for index, convolution in enumerate(layer.convolution_layers, start=1):
@@ -85,7 +85,7 @@ def _(layer: inputs.ConvolutionalTokenizer, shape):
 
 
 @multiply_adds.register
-def _(layer: vit.SelfAttention, shape):
+def _(layer: vit.SelfAttention, shape: Sequence[int]) -> int:
     r"""Four projections, then Q K^T and A V: B (4 N dim D + 2 N^2 D), with D = heads * head_dim."""
     batch, tokens, dim = shape
     inner = layer.heads * layer.head_dim
@@ -93,7 +93,7 @@ def _(layer: vit.SelfAttention, shape):
 
 
 @multiply_adds.register
-def _(layer: ExternalAttention, shape):
+def _(layer: ExternalAttention, shape: Sequence[int]) -> int:
     r"""Written out, B N (2 dim D + 2 D S), with D = heads * d. Folded, B N 2 dim h S, and 2 dim D S once to fold."""
     batch, tokens, dim = shape
     heads, slots = layer.inner_heads, layer.memory_slots
@@ -105,38 +105,38 @@ def _(layer: ExternalAttention, shape):
 
 
 @multiply_adds.register
-def _(layer: ours.MLP, shape):
+def _(layer: ours.MLP, shape: Sequence[int]) -> int:
     """Two dense layers: 2 * B * N * dim * hidden."""
     return 2 * prod(shape) * layer.hidden_dim
 
 
 @multiply_adds.register
-def _(layer: vit.TransformerBlock, shape):
+def _(layer: vit.TransformerBlock, shape: Sequence[int]) -> int:
     """Attention and MLP."""
     return multiply_adds(layer.attention, shape) + multiply_adds(layer.mlp, shape)
 
 
 @multiply_adds.register
-def _(layer: ours.SequencePooling, shape):
+def _(layer: ours.SequencePooling, shape: Sequence[int]) -> int:
     """One score a token: B * N * dim."""
     return prod(shape)
 
 
 @multiply_adds.register
-def _(layer: patch_convnet.SqueezeExcite, shape):
+def _(layer: patch_convnet.SqueezeExcite, shape: Sequence[int]) -> int:
     """Two dense layers on the mean of all places: 2 * B * C * C/r."""
     batch, channels = shape[0], shape[-1]
     return 2 * batch * channels * (channels // layer.ratio)
 
 
 @multiply_adds.register
-def _(layer: patch_convnet.TrunkBlock, shape):
+def _(layer: patch_convnet.TrunkBlock, shape: Sequence[int]) -> int:
     """Its branch, at one resolution."""
     return sum(multiply_adds(part, shape) for part in layer.branch)
 
 
 @multiply_adds.register
-def _(layer: patch_convnet.AttentionPooling, shape):
+def _(layer: patch_convnet.AttentionPooling, shape: Sequence[int]) -> int:
     """Keys and values of all patches, 2 B N dim^2; scores and mean, 2 B K N dim; the K queries' own projections."""
     batch, tokens, dim = shape
     queries = layer.queries
@@ -146,14 +146,14 @@ def _(layer: patch_convnet.AttentionPooling, shape):
 
 
 @multiply_adds.register
-def _(model: keras.Model, shape):
+def _(model: keras.Model, shape: Sequence[int]) -> int:
     """The layers of a functional model, each on its own input."""
     inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     return sum(multiply_adds(layer, (shape[0], *layer.input.shape[1:])) for layer in inner)
 
 
 @multiply_adds.register
-def _(model: vit.ViT, shape):
+def _(model: vit.ViT, shape: Sequence[int]) -> int:
     """Tokens, blocks, pooling, head."""
     edge, batch = model.resize_to or model.image_size, shape[0]
     tokens = (batch, prod(model.grid) + model.prefix_tokens, model.dim)
@@ -170,10 +170,11 @@ def _(model: vit.ViT, shape):
 
 
 @multiply_adds.register
-def _(model: patch_convnet.PatchConvNet, shape):
+def _(model: patch_convnet.PatchConvNet, shape: Sequence[int]) -> int:
     """Stem, trunk, pooling, logits."""
     edge, batch = model.resize_to or model.image_size, shape[0]
-    image, total = (batch, edge, edge, 3), 0
+    image: Sequence[int] = (batch, edge, edge, 3)
+    total = 0
     for convolution in model.stem:
         total += multiply_adds(convolution, image)
         image = _convolved(convolution, image)

@@ -20,23 +20,23 @@ from vattn_utils.models.eanet import ExternalAttention
 DIM, HEADS = 64, 4  # of keras.io's EANet
 
 
-def _explicit(x):
+def _explicit(x: Any) -> Any:
     return vit.SelfAttention(HEADS, name="attention")(x, return_attention=True)[0]
 
 
-def _fused(x):
+def _fused(x: Any) -> Any:
     return vit.SelfAttention(HEADS, name="attention")(x)
 
 
-def _upstream(x):
+def _upstream(x: Any) -> Any:
     return upstream.eanet.external_attention(x, DIM, 4 * HEADS, 4, 0.0)
 
 
-def _folded(x):
+def _folded(x: Any) -> Any:
     return ExternalAttention(HEADS, memory_slots=16, coefficient=4, name="attention")(x)
 
 
-def _single_head(x):
+def _single_head(x: Any) -> Any:
     return ExternalAttention(1, memory_slots=64, name="attention")(x)
 
 

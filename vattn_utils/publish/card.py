@@ -70,7 +70,7 @@ def title(record: Record) -> str:
     return f"{MODELS[record.kind][0]} on {metadata.TITLES.get(record.dataset, record.dataset)}"
 
 
-def _what(record, model, example):
+def _what(record: Record, model: Classifier, example: Example) -> str:
     name, is_a, paper = MODELS[record.kind]
     layers = Counter(kind for kind, _ in model.attention_layers)
     attention = ", then ".join(f"{count} × {KINDS[kind]}" for kind, count in layers.items()) or "none"
@@ -102,17 +102,19 @@ def _what(record, model, example):
 {shown}"""
 
 
-def _paragraph(words, bullet=""):
+def _paragraph(words: str, bullet: str = "") -> str:
     """`words` in lines of at most 120 characters, the first behind its bullet."""
-    wrapping = dict(initial_indent=bullet, subsequent_indent=" " * len(bullet))
-    return textwrap.fill(" ".join(words.split()), 120, **wrapping, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        " ".join(words.split()), 120, initial_indent=bullet, subsequent_indent=" " * len(bullet),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
-def _chapter(record):
+def _chapter(record: Record) -> str:
     return f"{metadata.home()}/blob/main/book/{record.kind}.ipynb"
 
 
-def _use(record, model, example, repository):
+def _use(record: Record, model: Classifier, example: Example, repository: str | None) -> str:
     names, answer = metadata.class_names(record), example.answers[0]
     fetch = f"\nhf download {repository} --local-dir {record.name} && cd {record.name}" if repository else ""
     return f"""## Use it
@@ -143,7 +145,7 @@ print(attribution.METHODS["{example.method}"](model, picture, [{answer}])[0].sha
 `model(pictures, return_attention=True)` gives logits and the attention of every layer."""
 
 
-def _training(record):
+def _training(record: Record) -> str:
     made_on, recipe = record.provenance, record.recipe
     rows = [f"| {name} | {value} | {meaning} |" for name, value, meaning in recipe.table()]
     which = "the best one on them" if recipe.select == "best" else "the last one"
@@ -170,7 +172,7 @@ def _training(record):
 </details>"""
 
 
-def _results(record):
+def _results(record: Record) -> str:
     count = metadata.TEST_IMAGES.get(record.dataset)
     shown = {"loss": f"{record.metrics['loss']:.4f}"}
     shown |= {name: f"{100 * share:.2f} %" for name, share in record.metrics.items() if name != "loss"}
@@ -187,7 +189,7 @@ def _results(record):
 Measured with the weights as they are here.{rounding} One run, one seed: another seed gives another number."""
 
 
-def _worth(record, method):
+def _worth(record: Record, method: str) -> str:
     passports = [one.sentence() for one in all_recorded() if one.record == record.name]
     if not passports:
         return f"""## What its maps are worth
@@ -211,7 +213,7 @@ python -m vattn_utils faithfulness --record {record.name} --method "{method}"
 {said}"""
 
 
-def _limits(record):
+def _limits(record: Record) -> str:
     size = record.config["image_size"]
     seen = f"""It was trained on pictures of {size} × {size} pixels. A larger one is cut to its central square and
         made as small; what is not large in it is gone."""
@@ -228,7 +230,7 @@ def _limits(record):
     return "## Limits\n\n" + "\n".join(_paragraph(limit, "- ") for limit in limits)
 
 
-def _files(record, model):
+def _files(record: Record, model: Classifier) -> str:
     shape = f"`(1, {model.image_size}, {model.image_size}, 3)`"
     layers = [f"`attention_{index}`" for index, _ in enumerate(model.attention_layers)]
     outputs = " and ".join(["`logits`", *([" to ".join(dict.fromkeys([layers[0], layers[-1]]))] if layers else [])])
@@ -247,7 +249,7 @@ def _files(record, model):
     return f"## Files\n\n| file | what it is |\n|---|---|\n{rows}"
 
 
-def _citation(record):
+def _citation(record: Record) -> str:
     _, _, paper = MODELS[record.kind]
     entry = f"""\
         @misc{{attention_in_vision,

@@ -53,6 +53,11 @@ class Shuffle:
         return ops.reshape(ops.take(ops.reshape(kernel, -1), self.order(math.prod(kernel.shape))), kernel.shape)
 
 
+Shuffles = dict[str, Shuffle]  # by unit
+Attended = tuple[Tensor, Tensor, Steps]  # what a layer makes, its attention, and the steps to it
+Found = tuple[Tensor, list[Tensor], list[Steps]]
+
+
 def units(model: Classifier) -> list[str]:
     """What can be randomised, from the image up: the parts of `model` that have a matrix."""
     if isinstance(model, PatchConvNet):
@@ -71,7 +76,7 @@ def mask_shape(model: Classifier) -> tuple[int, ...] | None:
 
 def forward(
     model: Classifier, pixels: Tensor, temperature: Tensor, randomise: Tensor, mask: Tensor | None = None
-) -> tuple[Tensor, list[Tensor], list[Steps]]:
+) -> Found:
     """What `model` makes of `pixels`, under control.
 
     Args:
@@ -94,7 +99,7 @@ def forward(
     return _vit(model, pixels, temperature, shuffles, mask)
 
 
-def _vit(model: ViT, pixels, temperature, shuffles, mask):
+def _vit(model: ViT, pixels: Tensor, temperature: Tensor, shuffles: Shuffles, mask: Any) -> Found:
     tokenizer, x = model.tokens, _normalised(model.preprocessing, pixels)
     for index, convolution in enumerate(tokenizer.convolution_layers):
         x = _convolution(convolution, x, shuffles["tokens"], first=index == 0)
@@ -119,7 +124,7 @@ def _vit(model: ViT, pixels, temperature, shuffles, mask):
     return logits, [*maps, weights[:, None]], [*steps, {"scores": scores[0, :, 0]}]
 
 
-def _self(layer, x, temperature, mask, shuffle):
+def _self(layer: Any, x: Tensor, temperature: Tensor, mask: Tensor, shuffle: Shuffle) -> Attended:
     tokens, heads, width = x.shape[1], layer.heads, layer.head_dim
     x = ops.reshape(layer.query_key_value(shuffle(x)), (-1, tokens, 3, heads, width))
     x = ops.transpose(x, (2, 0, 3, 1, 4))  # (3, 1, heads, N, d)
@@ -131,7 +136,7 @@ def _self(layer, x, temperature, mask, shuffle):
     return x, weights, {"query": query[0], "key": key[0], "value": value[0]}
 
 
-def _external(layer, x, temperature, mask, shuffle):
+def _external(layer: Any, x: Tensor, temperature: Tensor, mask: Tensor, shuffle: Shuffle) -> Attended:
     tokens, heads, width = x.shape[1], layer.inner_heads, layer.head_dim
     query = ops.matmul(shuffle(x), layer.query_kernel) + layer.query_bias
     query = ops.reshape(query, (-1, tokens, heads, width))  # (1, N, heads, d)
@@ -143,7 +148,7 @@ def _external(layer, x, temperature, mask, shuffle):
     return x, slot_maps, {"query": query[0], "scores": scores[0], "read": read[0]}
 
 
-def _patch_convnet(model: PatchConvNet, pixels, temperature, shuffles):
+def _patch_convnet(model: PatchConvNet, pixels: Tensor, temperature: Tensor, shuffles: Shuffles) -> Found:
     x = _normalised(model.preprocessing, pixels)
     for index, convolution in enumerate(model.stem):
         x = _convolution(convolution, x, shuffles["stem"], first=index == 0)
@@ -168,7 +173,7 @@ def _patch_convnet(model: PatchConvNet, pixels, temperature, shuffles):
     return logits, [weights[:, None]], [{name: array[0] for name, array in leading.items()}]
 
 
-def _normalised(layer, pixels):
+def _normalised(layer: Any, pixels: Tensor) -> Tensor:
     """What `Preprocessing` does. The graph keeps constants in half precision, so each is a sum of two."""
     mean, little = _halves(np.array(layer.mean, "float32"))
     scale, rest = _halves(1 / np.array(layer.std, "float32"))
@@ -176,20 +181,20 @@ def _normalised(layer, pixels):
     return x * scale + x * rest
 
 
-def _halves(values):
+def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`values` in half precision, and what that leaves out."""
     coarse = values.astype("float16").astype("float32")
     return coarse, values - coarse
 
 
-def _trunk_branch(block, x, shuffle):
+def _trunk_branch(block: Any, x: Tensor, shuffle: Shuffle) -> Tensor:
     norm, expand, spatial, squeeze_excite, contract, scale = block.branch
     x = spatial(shuffle(expand(shuffle(norm(x)))))
     gates = squeeze_excite.excite(shuffle(squeeze_excite.reduce(shuffle(ops.mean(x, axis=(1, 2))))))
     return scale(contract(shuffle(x * gates[:, None, None, :])))
 
 
-def _mlp(mlp, x, shuffle):
+def _mlp(mlp: Any, x: Tensor, shuffle: Shuffle) -> Tensor:
     return mlp.contract(shuffle(mlp.expand(shuffle(x))))
 
 

@@ -73,18 +73,18 @@ def example(record: Record, model: Classifier, names: list[str]) -> Example:
     return Example(files, words, images, answers, method)
 
 
-def _read(content, size):
+def _read(content: bytes, size: int) -> np.ndarray:
     return read_picture(Image.open(io.BytesIO(content)), size)
 
 
-def _over_the_picture(model, maps, method):
+def _over_the_picture(model: Classifier, maps: np.ndarray, method: str) -> np.ndarray:
     """Maps of the size of the pictures: attention where its tokens look, what was covered where it was covered."""
     shift = (0.0, 0.0) if method == "occlusion" else receptive_field(model).shift
     down, right = (EDGE / model.image_size * pixels for pixels in shift)
     return to_image_size(maps, (EDGE, EDGE), shift=(down, right))
 
 
-def _drawn(pictures, maps, titles, method):
+def _drawn(pictures: np.ndarray, maps: np.ndarray, titles: list[str], method: str) -> bytes:
     buffer = io.BytesIO()
     with plt.rc_context({"figure.constrained_layout.use": True, "savefig.facecolor": "white"}):
         figure = plots.overlay(pictures, maps, titles, columns=4, size=2.2, label=method)

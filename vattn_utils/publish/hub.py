@@ -111,7 +111,7 @@ def saved(model: Classifier) -> bytes:
         return path.read_bytes()
 
 
-def _log(record):
+def _log(record: Record) -> dict[str, bytes]:
     """The record's history for TensorBoard, by its place in the repository."""
     with tempfile.TemporaryDirectory() as folder:
         try:

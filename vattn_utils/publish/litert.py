@@ -21,7 +21,7 @@ def whole(model: Classifier) -> bytes:
     layer of `model.attention_layers`, `attention_0` and on, as `model(images, return_attention=True)` lays them out.
     """
 
-    def outputs(images):
+    def outputs(images: Tensor) -> dict[str, Tensor]:
         logits, maps = model(images, training=False, return_attention=True)
         return {"logits": logits, **{f"attention_{index}": weights for index, weights in enumerate(maps)}}
 

@@ -75,7 +75,7 @@ def graph(model: Classifier) -> bytes:
         **({"head_mask": mask} if mask else {}),
     }
 
-    def outputs(pixels, temperature, randomise, head_mask=None):
+    def outputs(pixels: Any, temperature: Any, randomise: Any, head_mask: Any = None) -> dict[str, Any]:
         logits, maps, steps = controls.forward(model, pixels, temperature, randomise, head_mask)
         found = {f"map_{index}": weights for index, weights in enumerate(maps)}
         found |= {f"{name}_{index}": step for index, of in enumerate(steps) for name, step in of.items()}
@@ -104,7 +104,7 @@ def description(record: Record, model: Classifier) -> dict[str, Any]:
     }
 
 
-def _layer(model, kind, prefix_tokens):
+def _layer(model: Classifier, kind: str, prefix_tokens: int) -> dict[str, Any]:
     patches = model.grid[0] * model.grid[1]
     queries = prefix_tokens + patches if kind != "pooling" else 1
     keys = model.memory_slots if kind == "external" else prefix_tokens + patches

@@ -7,7 +7,7 @@ what is needed of it is little: PyYAML and the Hub's own parser read the same da
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import metadata as installed
 from typing import Any
 
@@ -106,7 +106,7 @@ def to_yaml(value: Mapping[str, Any] | list[Any], indent: str = "") -> str:
     return "".join(blocks)
 
 
-def _entry(head, value, indent, inline=False):
+def _entry(head: str, value: Any, indent: str, inline: bool = False) -> str:
     """`head` and its value: behind it, or below it; a dict in a list begins on the list's own line."""
     if not isinstance(value, dict | list):
         return f"{head} {_scalar(value)}\n"
@@ -114,7 +114,7 @@ def _entry(head, value, indent, inline=False):
     return f"{head} {below.lstrip()}" if inline else f"{head}\n{below}"
 
 
-def _scalar(value):
+def _scalar(value: Any) -> str:
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in WORDS
         return value if plain else json.dumps(value, ensure_ascii=False)
@@ -122,7 +122,7 @@ def _scalar(value):
     return re.sub(r"^(-?\d+)e", r"\1.0e", text)  # to YAML 1e-05 is a text
 
 
-def _leaves(value, place="the card"):
+def _leaves(value: Any, place: str = "the card") -> Iterator[tuple[str, Any]]:
     """What stands in dicts and lists, with its place; the empty ones among these too."""
     inner = list(value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ())
     if not inner:
@@ -131,5 +131,5 @@ def _leaves(value, place="the card"):
         yield from _leaves(item, str(key) if place == "the card" else f"{place}: {key}")
 
 
-def _is_nothing(value):
+def _is_nothing(value: Any) -> bool:
     return value is None or value in ("", [], {}) or (isinstance(value, float) and not math.isfinite(value))

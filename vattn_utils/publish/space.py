@@ -73,7 +73,7 @@ def files() -> dict[str, bytes]:
     }
 
 
-def _lead():
+def _lead() -> str:
     """What the book's page says above the instrument."""
     page = (made.ROOT / "book" / "look.md").read_text(encoding="utf-8")
     found = re.search(r"^# Look\n\n(.*?)\n\n```\{raw\} html", page, re.DOTALL | re.MULTILINE)
@@ -82,7 +82,7 @@ def _lead():
     return " ".join(found[1].split())
 
 
-def _page():
+def _page() -> str:
     page, home = (made.ROOT / "book" / "look.html").read_text(encoding="utf-8"), metadata.home()
     for there, here in ELSEWHERE.items():
         if there not in page:
@@ -111,7 +111,7 @@ def _page():
 """
 
 
-def _card():
+def _card() -> str:
     head = {
         "title": "Look: attention in vision",
         "emoji": "👀",
