@@ -118,7 +118,7 @@ def table(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _run(check, case):
+def _run(check: Callable[[Case], Finding], case: Case) -> Finding:
     try:
         return check(case)
     except Exception as error:  # a model nobody thought of: the other checks still have something to say

@@ -57,7 +57,7 @@ class Case:
     outputs: np.ndarray = dataclasses.field(init=False)
     moved: set[int] = dataclasses.field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.x, self.y = rows(self.sample.x, lambda array: array[:IMAGES]), self.sample.y[:IMAGES]
         self.weight = None if self.sample.weight is None else self.sample.weight[:IMAGES]
 
@@ -187,11 +187,11 @@ def taking(x: Any) -> Iterator[None]:
         raise ValueError(f"the model does not take the data, a batch of {shapes}: {reason}") from error
 
 
-def _numbers(y):
+def _numbers(y: np.ndarray) -> np.ndarray:
     return y.reshape(-1) if y.size == len(y) else y.argmax(-1)
 
 
-def _slopes(images):
+def _slopes(images: np.ndarray) -> np.ndarray:
     """(B,): the median slope of each grey image where it has one, if it has it nearly everywhere."""
     down, right = images[:, 1:, :-1] - images[:, :-1, :-1], images[:, :-1, 1:] - images[:, :-1, :-1]
     steepness = np.hypot(down, right).reshape(len(images), -1)
@@ -203,7 +203,7 @@ def _slopes(images):
     return _usual(found, np.abs(steepness - found[:, None]) < 0.25 * found[:, None], ~clipped)
 
 
-def _heights(images):
+def _heights(images: np.ndarray) -> np.ndarray:
     """(B,): how far the bright part of each grey image lies above the dark one, if it has these two."""
     values = images.reshape(len(images), -1)
     low, high = np.quantile(values, (0.25, 0.75), axis=1, keepdims=True)
@@ -211,7 +211,7 @@ def _heights(images):
     return _usual((high - low)[:, 0], away <= 0.1 * (high - low), np.ones_like(away, bool))
 
 
-def _usual(found, fits, among):
+def _usual(found: np.ndarray, fits: np.ndarray, among: np.ndarray) -> np.ndarray:
     """`found`, and NaN for images of which less than half is as expected: erased, posterised, mixed with others."""
     share = (fits & among).sum(axis=1) / np.maximum(among.sum(axis=1), 1)
     return np.where((share >= 0.5) & (fits.mean(axis=1) >= 0.2), found, np.nan)

@@ -103,25 +103,25 @@ def readable_once(value: Any) -> bool:
     return hasattr(value, "__next__")
 
 
-def _read(part):
+def _read(part: Any) -> Any:
     """A structure of arrays as NumPy; a list of numbers is one array, a list of arrays is several inputs."""
     if isinstance(part, (tuple, list)) and not any(hasattr(item, "shape") for item in part):
         return np.asarray(part)
     return keras.tree.map_structure(lambda leaf: leaf if isinstance(leaf, np.ndarray) else read(leaf), part)
 
 
-def _length(dataset):
+def _length(dataset: Any) -> int | None:
     try:
         return len(dataset)
     except TypeError:  # without an end, or with one that only reading finds
         return None
 
 
-def _batches(value):
+def _batches(value: Any) -> Iterator[Any]:
     if isinstance(value, keras.utils.PyDataset):
         return (value[index] for index in range(len(value)))
     return iter(value)
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     return f"{len(value)} items" if isinstance(value, (tuple, list)) else type(value).__name__

@@ -6,7 +6,7 @@ read is None.
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -95,20 +95,23 @@ class Watch:
         self.behind: set[int] = set()
         self._stack: list[keras.layers.Layer | None] = [None]
 
-    def __enter__(self):
+    def __enter__(self) -> "Watch":
         self._undo = contextlib.ExitStack()
         for layer in self.layers:
             # Past Keras' own __setattr__, which would track the function's owner.
-            kept = vars(layer).get("call")
-            vars(layer)["call"] = self._watched(layer, layer.call)
-            self._undo.callback(lambda l=layer, k=kept: vars(l).update(call=k) if k else vars(l).pop("call"))
+            own = vars(layer)
+            if kept := own.get("call"):
+                self._undo.callback(own.update, call=kept)
+            else:
+                self._undo.callback(own.pop, "call")
+            own["call"] = self._watched(layer, layer.call)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._undo.close()
 
-    def _watched(self, layer, call):
-        def watched(*args, **kwargs):
+    def _watched(self, layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, np.ndarray) or ops.is_tensor(x)]
             given = tensors[0] if tensors else None
             if self.first is not None:
@@ -125,7 +128,7 @@ class Watch:
 
         return watched
 
-    def _before(self, layer, given):
+    def _before(self, layer: keras.layers.Layer, given: Any) -> None:
         self.calls[id(layer)] += 1
         parent = self._stack[-1]
         self.parents[id(layer)][id(parent)] = parent
@@ -144,7 +147,7 @@ class Watch:
                 if self.glance:
                     raise Seen
 
-    def _after(self, layer, given, output):
+    def _after(self, layer: keras.layers.Layer, given: Any, output: Any) -> Any:
         if self.first is None and ops.is_tensor(output):
             self._look(output)
         if drop_rate(layer) and given is not None:
@@ -155,12 +158,12 @@ class Watch:
             return keras.tree.map_structure(_disturbed, output)
         return output
 
-    def _look(self, tensor):
+    def _look(self, tensor: Any) -> None:
         if len(tensor.shape) == 4:
             self.image = read(tensor)
 
 
-def _disturbed(x):
+def _disturbed(x: Any) -> Any:
     if not (ops.is_tensor(x) and is_float(x)):
         return x
     return x + ops.cast(np.random.default_rng(0).normal(size=x.shape), x.dtype)
@@ -175,7 +178,7 @@ class GradientReader(keras.optimizers.SGD):
 
     gradients: dict[int, np.ndarray | None] | None = None
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         # JAX hands the gradients over alone, in the order the optimizer was built with.
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
         self.gradients = {

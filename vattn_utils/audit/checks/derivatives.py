@@ -128,7 +128,7 @@ class _Alone:
         return [a + (_size(a) or 0.1) * part for a, part in zip(self.arrays, moved, strict=True)]
 
 
-def _answer(alone):
+def _answer(alone: _Alone) -> float | str:
     """By what part of its length a gradient is off, at two points; or, in words, why that cannot be said."""
     errors = []
     for seed in (0, 1):
@@ -139,7 +139,7 @@ def _answer(alone):
     return min(errors)
 
 
-def _ask(alone, random):
+def _ask(alone: _Alone, random: np.random.Generator) -> float | str:
     for amount in (1, 0):  # moved, a number may leave what a logarithm takes
         arrays = alone.stirred(random, amount)
         outputs = alone.outputs(arrays)
@@ -153,11 +153,11 @@ def _ask(alone, random):
     weights = [random.standard_normal(output.shape) + output / (_size(output) or 1) for output in outputs]
     faint = FAINT * math.sqrt(sum(float((output**2).sum()) for output in outputs))
 
-    def scalar(*tensors):
+    def scalar(*tensors: Any) -> Any:
         terms = [ops.sum(o * ops.cast(w, o.dtype)) for o, w in zip(alone(*tensors), weights, strict=True)]
         return sum(terms[1:], terms[0])
 
-    def slope(directions, step):
+    def slope(directions: Sequence[np.ndarray], step: float) -> float:
         sides = []
         for signed in (step, -step):
             moved = [array + (signed * v).astype("float32") for array, v in zip(arrays, directions, strict=True)]
@@ -188,15 +188,15 @@ def _ask(alone, random):
     return max(errors)
 
 
-def _direction(array, random, is_input):
+def _direction(array: np.ndarray, random: np.random.Generator, is_input: bool) -> np.ndarray:
     """Where to go from `array`: anywhere and, for inputs, up and outwards, which a normalisation must not feel."""
     size, noise = _size(array), random.standard_normal(array.shape, "float32")
     return size * (noise + 1 + (array - array.mean()) / (array.std() or 1)) if is_input else size * noise
 
 
-def _size(array):
+def _size(array: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype="float64")))) if array.size else 0.0
 
 
-def _is_float_array(leaf):
+def _is_float_array(leaf: Any) -> bool:
     return (isinstance(leaf, np.ndarray) or ops.is_tensor(leaf)) and is_float(leaf)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def resolution(case: Case) -> Finding:
     return made(OK, found, "", numbers)
 
 
-def _scales(case):
+def _scales(case: Case) -> dict[str, tuple[np.ndarray, float, float]]:
     """For training, validation and test images, if there are: some of them, their lowest and their highest value."""
     found = {}
     given = {"training": picture(case.sample.x), "validation": case.validation_data, "test": case.test}
@@ -96,7 +97,7 @@ def _scales(case):
     return found
 
 
-def _differ(low, high, lowest, highest):
+def _differ(low: float, high: float, lowest: float, highest: float) -> bool:
     """Whether one range is several times as long as the other, or reaches far below zero where the other does not."""
     span, other = high - low, highest - lowest
     if not (span and other):
@@ -105,16 +106,16 @@ def _differ(low, high, lowest, highest):
     return not 1 / 3 < other / span < 3 or below != lower
 
 
-def _outside(x, others, margin):
+def _outside(x: np.ndarray, others: np.ndarray, margin: float) -> float:
     """The share of values x outside the range of the others, which a share of its length widens on both sides."""
     low, high = float(others.min()), float(others.max())
     room = margin * (high - low)  # resampling, as a rotation does it, takes a little off the ends
     return float(np.mean((x < low - room) | (x > high + room)))
 
 
-def _range(x):
+def _range(x: np.ndarray) -> str:
     return f"{x.min():.3g} to {x.max():.3g} (mean {x.mean():.2g})"
 
 
-def _size(size):
+def _size(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))

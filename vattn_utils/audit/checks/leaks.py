@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -79,7 +80,7 @@ def _digests(arrays: Iterable[np.ndarray]) -> set[bytes]:
     return found
 
 
-def _referred(callback):
+def _referred(callback: Any) -> list[Any]:
     """What a callback holds, and what its methods refer to: closures and globals of the script."""
     found = list(vars(callback).values())
     for owner in type(callback).__mro__:
@@ -90,7 +91,7 @@ def _referred(callback):
     return found
 
 
-def _arrays(value, depth=3):
+def _arrays(value: Any, depth: int = 3) -> list[np.ndarray]:
     """The arrays in nested tuples, lists and dicts, those with several rows."""
     if isinstance(value, dict):
         value = list(value.values())

@@ -68,7 +68,7 @@ def labels_and_loss(case: Case) -> Finding:
     return made(OK, f"{kind} {out.shape[-1]} wide, and a loss on them of {loss:.2f}", "", numbers)
 
 
-def _taken(case):
+def _taken(case: Case) -> tuple[str, bool, bool | None]:
     """What the loss takes outputs for; whether its classes compete; whether it is lower for the right ones, or None."""
     count, classes = case.outputs.shape
     labels = np.arange(count) % max(classes, 2)
@@ -79,14 +79,14 @@ def _taken(case):
         y = labels.reshape(y.shape if y.size == count else (count, 1)).astype(y.dtype)
     right = np.eye(classes, dtype=bool)[labels] if classes > 1 else labels[:, None] == 1
 
-    def ask(outputs):
+    def ask(outputs: np.ndarray) -> float:
         return _loss_of(case, outputs, y)
 
-    def share(p):
+    def share(p: float) -> float:
         """The loss if the right answer gets the share p."""
         return ask(np.where(right, p, (1 - p) / max(classes - 1, 1)))
 
-    def odds(t):
+    def odds(t: float) -> float:
         """The loss of both signs of t: 2 log(2 cosh(t / 2)) for a sigmoid behind the outputs, smoothed or not."""
         return ask(np.where(right, t, -t)) + ask(np.where(right, -t, t))
 
@@ -114,13 +114,13 @@ def _taken(case):
     return takes, across, ask(sure) < ask(wrong)
 
 
-def _loss_of(case, outputs, y=None):
+def _loss_of(case: Case, outputs: np.ndarray, y: np.ndarray | None = None) -> float:
     y = ops.convert_to_tensor(case.targets if y is None else y)
     outputs = ops.convert_to_tensor(np.asarray(outputs, "float32"))
     return float(read(case.model.compute_loss(x=case.x, y=y, y_pred=outputs)))
 
 
-def _label_problems(case, takes, across):
+def _label_problems(case: Case, takes: str, across: bool) -> list[str]:
     """What labels cannot be right, given what the loss takes them for."""
     labels, classes = case.sample.y, case.outputs.shape[-1]
     if labels.dtype.kind not in "iufb":

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from typing import Any
 
 import keras
 import numpy as np
@@ -101,12 +102,12 @@ def schedule(case: Case) -> Finding:
     return made(OK, found, "", numbers)
 
 
-def _length(case):
+def _length(case: Case) -> str:
     epochs = f"{case.epochs} epochs" if case.epochs else "epochs whose number is not known"
     return f"{epochs} of {case.steps} steps" if case.steps else f"{epochs} of unknown length"
 
 
-def _should_decay(variable):
+def _should_decay(variable: keras.Variable) -> bool:
     table = re.search(r"(^|[/_])(pos|position|positional|positions|embedding|embeddings|cls|class|token)([/_]|$)",
                       variable.path)  # fmt: skip
     if "kernel" in variable.name:
@@ -114,11 +115,11 @@ def _should_decay(variable):
     return sum(size > 1 for size in variable.shape) > 1 and not table
 
 
-def _decay(optimizer):
+def _decay(optimizer: Any) -> float:
     return float(getattr(optimizer, "weight_decay", None) or 0)
 
 
-def _rates(source, total):
+def _rates(source: Any, total: int) -> list[float]:
     """The learning rate at 41 steps from the first to the last, of an optimizer or a schedule."""
     steps = np.linspace(0, max(total - 1, 1), 41).astype(int)
     if callable(source) and not isinstance(source, keras.optimizers.Optimizer):

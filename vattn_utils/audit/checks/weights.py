@@ -165,11 +165,11 @@ def head_width(case: Case) -> Finding:
     return made(DEFECT, found, "compare with key_dim = dim / heads", numbers)
 
 
-def _called(case):
+def _called(case: Case) -> str:
     return f"{len(case.predicting.calls)} layers that a prediction calls"
 
 
-def _feeds_itself(case, layer):
+def _feeds_itself(case: Case, layer: keras.layers.Layer) -> bool:
     """Whether the layer's second input changes when its first output is disturbed."""
     plain = case.predicting.second.get(id(layer))
     with Watch(case.model, disturb=layer) as watch:
@@ -178,7 +178,7 @@ def _feeds_itself(case, layer):
     return plain is not None and other is not None and not np.allclose(plain, other, rtol=1e-4, atol=1e-5)
 
 
-def _is_random(table):
+def _is_random(table: np.ndarray | None) -> bool:
     """Whether a table's rows are as unlike their neighbours as drawn ones; sines and cosines are not."""
     if table is None or not np.issubdtype(table.dtype, np.floating) or table.size < 16 or table.std() == 0:
         return False
@@ -191,7 +191,7 @@ def _is_random(table):
     return bool(abs(likeness.mean()) < 0.3)
 
 
-def _is_fresh(layer, variable):
+def _is_fresh(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
     """Whether a frozen layer's weight is as its initializer draws it: Keras' initializers draw the same again."""
     initializer = getattr(layer, f"{variable.name}_initializer", None)
     if initializer is None:
