@@ -14,14 +14,14 @@ from vattn_utils.training.measurements import from_lines
 
 
 def test_every_form_takes_its_turn_and_ends_in_a_ratio_and_a_line(tmp_path, monkeypatch, capsys):
-    stepped = []
+    stepped, tiny = [], tiny_model(vit)
 
     def contender(kind, form):
-        return speed.Contender(tiny_model(vit), lambda: stepped.append(form), 128, 1.5)
+        return speed.Contender(tiny, lambda: stepped.append(form), 128, 1.5)
 
     monkeypatch.setattr(speed, "contender", contender)
     monkeypatch.setattr(speed, "ceiling", lambda precision: 1e12)
-    monkeypatch.setattr(speed.models, "build", lambda *_, **__: tiny_model(vit))
+    monkeypatch.setattr(speed.models, "build", lambda *_, **__: tiny)
     monkeypatch.setattr(speed, "pixels", lambda count: np.zeros((count, 8, 8, 3), "uint8"))
     speed.main(["--quick", "--only", "vit", "--turns", "2"])
     assert stepped == speed.QUICK * 3  # one turn is not counted

@@ -156,8 +156,8 @@ def test_an_unknown_record_lists_those_that_exist(root):
 
 
 def test_measurements_that_do_not_exist_are_refused_with_those_that_do():
-    with pytest.raises(RecordError, match="no measurements 'speed' in "):
-        records.measured("speed")
+    with pytest.raises(RecordError, match="no measurements 'taste' in "):
+        records.measured("taste")
 
 
 def test_a_record_that_could_not_be_written_leaves_nothing_and_keeps_the_old_one(copy, tiny, monkeypatch):

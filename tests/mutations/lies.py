@@ -52,8 +52,8 @@ LIES = (
     edited(
         "gain-over-chance",
         "faithfulness",
-        partial(move_number, number=r"(?<![\d.])(0\.\d{3})(?!\d)", by=0.045),
-        "A difference to chance is moved by 0.045, within its cell's tolerance.",
+        partial(move_number, number=r"(?<![\d.])(0\.\d{3})(?!\d)", by=0.045, room=False),
+        "A difference to chance is moved by 0.045.",
     ),
     edited("alt-text", "vit", telling.other_alt, "A figure's description, which the page shows, is another."),
     edited(

@@ -87,7 +87,7 @@ def _over_the_picture(model: Classifier, maps: np.ndarray, method: str) -> np.nd
 def _drawn(pictures: np.ndarray, maps: np.ndarray, titles: list[str], method: str) -> bytes:
     buffer = io.BytesIO()
     with plt.rc_context({"figure.constrained_layout.use": True, "savefig.facecolor": "white"}):
-        figure = plots.overlay(pictures, maps, titles, columns=4, size=2.2, label=method)
+        figure = plots.overlay(pictures, maps, titles, columns=4, size=1.8, label=method)
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         plt.close(figure)
     return buffer.getvalue()
