@@ -45,7 +45,8 @@ def test_the_index_is_written_and_pages_lose_the_scripts_of_the_other_search(tmp
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "searchtools.js").write_text("Search")
     keep = '<script src="_static/search.js?v=1"></script>'
-    (tmp_path / "maps.html").write_text(f'<head>{keep}<script src="_static/searchtools.js?v=2"></script></head>')
+    theirs = '<script src="_static/searchtools.js?v=2"></script><script defer src="../searchindex.js"></script>'
+    (tmp_path / "maps.html").write_text(f"<head>{keep}{theirs}</head>")
     env = types.SimpleNamespace(found_docs={"maps"}, titles={"maps": nodes.title("", "Maps")})
     env.get_and_resolve_doctree = lambda name, builder: search.collect(app, page, name)
     app = types.SimpleNamespace(outdir=str(tmp_path), env=env, sections={})

@@ -38,7 +38,7 @@ REPLACED = (
     "searchindex.js",
     "sphinx_highlight.js",
 )  # on every page, by the theme
-SCRIPTS = re.compile(rf"""\s*<script src="[^"]*(?:{"|".join(map(re.escape, REPLACED))})[^"]*"></script>""")
+SCRIPTS = re.compile(rf"""\s*<script (?:defer )?src="[^"]*(?:{"|".join(map(re.escape, REPLACED))})[^"]*"></script>""")
 
 Found = tuple[str, str, str]  # anchor, title, words
 
