@@ -160,6 +160,7 @@ def turns(calls: dict[Any, Callable[[], Any]], count: int) -> dict[Any, list[flo
 def told(seconds: list[float], images: int) -> dict[str, Any]:
     """Images a second: the median, and between which rates the middle half of the turns lay."""
     quarters = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
+    quarters = [min(max(quarter, min(seconds)), max(seconds)) for quarter in quarters]  # of two, it goes beyond both
     rates = [images / quarter for quarter in quarters]
     return {"images_per_second": rates[1], "middle_half": [rates[2], rates[0]], "turns": len(seconds)}
 
