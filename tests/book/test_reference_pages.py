@@ -42,7 +42,6 @@ USED = {
     *(
         "models.vit.ViT",
         "models.patch_convnet.SqueezeExcite",
-        "models.layers.DropPath",
         "models.eanet.double_normalise",
     ),
     *("training.records.load", "training.records.measured", "maps.attention.distances", "cost.counts.multiply_adds"),

@@ -72,7 +72,7 @@ export class Heads {
       this.state.look(entry.name, {layer: at, head, query: chosen ? null : slot});
     };
     const cells = Array.from({length: layer.keys}, (_, slot) => {
-      const cell = make("div", {role: "option", "data-cell": slot}, list);
+      const cell = make("div", {role: "option", "data-cell": slot, "aria-label": `slot ${slot}`}, list);
       cell.addEventListener("click", () => choose(slot));
       return cell;
     });
