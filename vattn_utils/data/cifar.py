@@ -12,7 +12,9 @@ import io
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -199,7 +201,7 @@ def _fetched(source: Source, name: str, own: str) -> dict[str, np.ndarray]:
 # Reading: each reader yields (split, images, labels)
 
 
-def _batches(path):
+def _batches(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the split and the bytes of each of the original batches, which have the same names in both data sets."""
     for member, content in read_tar(path):
         if member.stem in ("train", "test"):
@@ -208,21 +210,21 @@ def _batches(path):
             yield "test" if member.stem == "test_batch" else "train", content
 
 
-def _read_python(paths, num_classes):
+def _read_python(paths: Sequence[Path], num_classes: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     for split, content in _batches(paths[0]):
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         labels = batch[b"fine_labels"] if b"fine_labels" in batch else batch[b"labels"]
         yield split, _channels_last(batch[b"data"]), np.array(labels)
 
 
-def _read_binary(paths, num_classes):
+def _read_binary(paths: Sequence[Path], num_classes: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     label_bytes = 1 if num_classes == 10 else 2  # CIFAR-100: the superclass, then the class
     for split, content in _batches(paths[0]):
         records = np.frombuffer(content, np.uint8).reshape(-1, label_bytes + 3072)
         yield split, _channels_last(records[:, label_bytes:]), records[:, label_bytes - 1]
 
 
-def _read_parquet(paths, num_classes):
+def _read_parquet(paths: Sequence[Path], num_classes: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     import pyarrow.parquet
 
     for split, path in zip(("train", "test"), paths, strict=True):
@@ -235,12 +237,12 @@ def _read_parquet(paths, num_classes):
         yield split, np.stack(images), np.array(labels.to_pylist())
 
 
-def _channels_last(rows):
+def _channels_last(rows: np.ndarray) -> np.ndarray:
     """(N, 3072), a plane of each colour -> (N, 32, 32, 3)."""
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def _decode(content):
+def _decode(content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content), formats=("PNG",))
     if image.size != (32, 32):
         raise DamagedData(f"an image has {image.size[0]} x {image.size[1]} pixels; CIFAR's have 32 x 32")
@@ -257,7 +259,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     }
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.admitted:
             raise pickle.UnpicklingError(f"the archive asks for {module}.{name}, which no batch of CIFAR needs")
         return self.admitted[module, name]

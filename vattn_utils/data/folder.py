@@ -104,7 +104,9 @@ def read(name: str) -> Dataset:
     return _READ[name]
 
 
-def _made(images, labels, class_names, test, seed, sources):
+def _made(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], test: float, seed: int, sources: Sequence[str]
+) -> Dataset:
     """The data set; `sources` says for each image how to call it."""
     try:
         names = check_class_names(class_names, len(class_names))
@@ -122,8 +124,8 @@ def _made(images, labels, class_names, test, seed, sources):
         count = min(max(round(test * len(of_class)), 1), len(of_class) - 1)
         drawn = np.argsort(random.random_raw(len(of_class)), kind="stable")[:count]
         held_out[np.array(of_class)[drawn]] = True
-    kept = np.array(kept)
-    parts, digests = {}, []
+    parts: dict[str, np.ndarray] = {}
+    digests = []
     for split, chosen in (("train", kept[~held_out[kept]]), ("test", kept[held_out[kept]])):
         order, digest = split_digest(images[chosen], labels[chosen])
         parts |= {f"x_{split}": images[chosen][order], f"y_{split}": labels[chosen][order].astype(np.int64)}
@@ -134,13 +136,14 @@ def _made(images, labels, class_names, test, seed, sources):
     return dataset
 
 
-def _share(test):
+def _share(test: object) -> float:
     return check_number("test", test, 0, below=1)
 
 
-def _without_doubles(keys, labels, sources):
+def _without_doubles(keys: Sequence[bytes], labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     """The indices of the first of all equal images; a warning names the others, an error those of two classes."""
-    first, doubles = {}, []
+    first: dict[bytes, int] = {}
+    doubles = []
     for index, key in enumerate(keys):
         same = first.setdefault(key, index)
         if labels[same] != labels[index]:
@@ -150,10 +153,10 @@ def _without_doubles(keys, labels, sources):
     if doubles:
         more = f" and {len(doubles) - NAMED} more" if len(doubles) > NAMED else ""
         warnings.warn(f"taken once, being there twice: {', '.join(doubles[:NAMED])}{more}", stacklevel=4)
-    return list(first.values())
+    return np.array(list(first.values()))
 
 
-def _read(file, size):
+def _read(file: Path, size: int) -> np.ndarray:
     try:
         return read_picture(file, size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # PIL has all of these
@@ -162,16 +165,16 @@ def _read(file, size):
         raise DamagedData(f"{_short(file)} is no picture one can read: {why}; save it again or remove it") from error
 
 
-def _entries(folder):
+def _entries(folder: Path) -> list[Path]:
     """What is in a folder, in the order of names, without what systems leave there."""
     return sorted(entry for entry in folder.iterdir() if entry.name[0] != "." and entry.name.lower() not in LITTER)
 
 
-def _short(file):
+def _short(file: Path) -> str:
     """A file by its class and name; what is no text in it stays visible as its bytes."""
     return f"{file.parent.name}/{file.name}".encode("utf-8", "backslashreplace").decode()
 
 
-def _named(files):
+def _named(files: Sequence[Path]) -> str:
     more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
     return _short(files[0]) + more

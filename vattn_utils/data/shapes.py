@@ -9,6 +9,7 @@ exactly as many pixels. All arithmetic is on integers, so that every platform dr
 import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,20 +37,20 @@ SHARES = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1,
 # lowest levels as the area says. So only the order of the levels counts, and no shape is larger than another.
 
 
-def _disc(u, v):
+def _disc(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return u * u + v * v
 
 
-def _square(u, v):
+def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.maximum(abs(u), abs(v))
 
 
-def _triangle(u, v):
+def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     edges = np.maximum(2 * v, 7 * abs(u) // 4 - v)
     return np.maximum(edges * edges, _disc(u, v) * 4 // 3)  # the disc takes off the tips
 
 
-def _cross(u, v):
+def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.maximum(_square(u, v), 3 * np.minimum(abs(u), abs(v)))
 
 
@@ -134,7 +135,7 @@ def draw(
     return images, indices % num_classes, masks
 
 
-def _draw(indices, num_classes, seed, show):
+def _draw(indices: np.ndarray, num_classes: int, seed: int, show: str) -> tuple[np.ndarray, np.ndarray]:
     label, random = indices % num_classes, _Random(seed, indices)
     row, column = (random.integers(TARGET_RADIUS, SIZE - TARGET_RADIUS) for _ in range(2))
     mask = _place(_target_ranks(), label * 10 // num_classes, random, random.between(TARGET_AREAS), row, column)
@@ -162,41 +163,40 @@ class _Random:
     Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 13.
     """
 
-    def __init__(self, seed, indices):
+    def __init__(self, seed: int, indices: np.ndarray) -> None:
         self.key = self.mix(self.mix(np.array([seed], np.uint64)) + indices.astype(np.uint64))[:, None]
         self.drawn = 0
 
     @staticmethod
-    def mix(z):
+    def mix(z: np.ndarray) -> np.ndarray:
         z = z + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))
 
-    def words(self, count):
+    def words(self, count: int) -> np.ndarray:
         """(N, count) uint64."""
         counter = np.arange(self.drawn, self.drawn + count, dtype=np.uint64)
         self.drawn += count
         return self.mix(self.key + counter * np.uint64(0x9E3779B97F4A7C15))
 
-    def integers(self, low, high, count=None):
+    def integers(self, low: int, high: int, count: int | None = None) -> np.ndarray:
         """(N,), or (N, count), int64 from low to high - 1."""
         high_bits = self.words(count or 1) >> np.uint64(32)
         values = low + ((high_bits * np.uint64(high - low)) >> np.uint64(32)).astype(np.int64)
         return values if count else values[:, 0]
 
-    def between(self, limits):
+    def between(self, limits: tuple[int, int]) -> np.ndarray:
         return self.integers(limits[0], limits[1] + 1)
 
-    def noise(self, amplitude, *shape):
+    def noise(self, amplitude: int, *shape: int) -> np.ndarray:
         """(N, *shape) int16 from -amplitude to amplitude, eight to a word."""
         count = math.prod(shape)
-        # "<": the same order of bytes on every machine.
-        noise = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]
+        noise = self.words(-(-count // 8)).astype("<u8").view(np.uint8)[:, :count]  # "<": on every machine alike
         return ((noise.astype(np.int16) * (2 * amplitude + 1) >> 8) - amplitude).reshape(-1, *shape)
 
 
-def _colours(random):
+def _colours(random: _Random) -> np.ndarray:
     """(N, 6, 3) int16, the colour of each region: a tone, tinted. A distractor never has the scene's tone."""
     shares = SHARES[random.integers(0, len(SHARES))]  # (N, 3): which tone scene, target and mark have
     others = 1 + random.integers(0, 2, 3)  # each distractor has the target's or the mark's
@@ -205,7 +205,7 @@ def _colours(random):
     return tones[..., None] + random.noise(TINT, 6, 3)
 
 
-def _texture(random):
+def _texture(random: _Random) -> np.ndarray:
     """(N, 32, 32, 3) int16, over everything alike: clouds, interpolated between nodes eight pixels apart, and grain."""
     clouds = random.noise(CLOUDS, 5, 5, 3)
     node, way = np.divmod(np.arange(SIZE), 8)
@@ -213,10 +213,10 @@ def _texture(random):
     clouds = clouds[:, :, node] * (8 - way) + clouds[:, :, node + 1] * way  # (N, 5, 32, 3)
     way = way[..., None]
     clouds = clouds[:, node] * (8 - way) + clouds[:, node + 1] * way  # (N, 32, 32, 3)
-    return (clouds >> 6) + random.noise(GRAIN, SIZE, SIZE, 3)
+    return np.right_shift(clouds, 6) + random.noise(GRAIN, SIZE, SIZE, 3)
 
 
-def _distractors(random, row, column):
+def _distractors(random: _Random, row: np.ndarray, column: np.ndarray) -> Iterator[np.ndarray]:
     """Yield three masks (N, 32, 32), each clear of the target and of one another; empty where no place was found."""
     rows, columns, found = [row], [column], [np.ones(len(row), bool)]
     for _ in range(3):
@@ -234,15 +234,14 @@ def _distractors(random, row, column):
         yield _place(_distractor_ranks(), kind, random, area, rows[-1], columns[-1])
 
 
-def _place(ranks, kind, random, area, row, column):
-    """(N, 32, 32) bool: the `area` first pixels of a window ranks[kind, a random pose], centred on (row, column)."""
+def _place(ranks: np.ndarray, kind: np.ndarray, random: _Random, area: ArrayLike, *centre: np.ndarray) -> np.ndarray:
+    """(N, 32, 32) bool: the `area` first pixels of a window ranks[kind, a random pose], centred on a row and column."""
     pose, size = random.integers(0, ranks.shape[1]), ranks.shape[-1]
-    y = np.clip(np.arange(SIZE) - row[:, None] + size // 2, 0, size - 1)[:, :, None]
-    x = np.clip(np.arange(SIZE) - column[:, None] + size // 2, 0, size - 1)[:, None, :]
-    return ranks[kind[:, None, None], pose[:, None, None], y, x] < np.reshape(area, (-1, 1, 1))
+    y, x = (np.clip(np.arange(SIZE) - middle[:, None] + size // 2, 0, size - 1) for middle in centre)
+    return ranks[kind[:, None, None], pose[:, None, None], y[:, :, None], x[:, None]] < np.reshape(area, (-1, 1, 1))
 
 
-def _ranks(shapes, radius, turns, shifts, plate=0):
+def _ranks(shapes: Sequence[Callable], radius: int, turns: range, shifts: Sequence[int], plate: int = 0) -> np.ndarray:
     """(shapes, poses, window, window) int16: in which order each shape takes its window's pixels, by turn and shift.
 
     The window is 2 radius + 1 pixels wide and has a rim of one pixel that is never taken; the square of `plate`
@@ -264,17 +263,17 @@ def _ranks(shapes, radius, turns, shifts, plate=0):
 
 
 @functools.cache
-def _target_ranks():
+def _target_ranks() -> np.ndarray:
     return _ranks(tuple(SHAPES.values()), TARGET_RADIUS, TARGET_TURNS, TARGET_SHIFTS, plate=5)
 
 
 @functools.cache
-def _distractor_ranks():
+def _distractor_ranks() -> np.ndarray:
     return _ranks(tuple(DISTRACTORS.values()), DISTRACTOR_RADIUS, DISTRACTOR_TURNS, DISTRACTOR_SHIFTS)
 
 
 @functools.cache
-def _mark_ranks():
+def _mark_ranks() -> np.ndarray:
     absent = np.array([[c != "#" for c in rows.replace(" ", "")] for rows in MARKS.values()]).reshape(-1, 1, 5, 5)
     return np.pad(absent, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True).astype(np.int16)
 

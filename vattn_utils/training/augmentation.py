@@ -4,7 +4,7 @@ It belongs to the recipe and not to the model, ends before normalisation, and is
 a random generator: every backend sees the same images, and a resumed run sees those it would have seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -109,7 +109,7 @@ def mix(
     return mixed, share[:, None] * targets + (1 - share)[:, None] * targets[partner]
 
 
-def _rectangles(size, share, random):
+def _rectangles(size: tuple[int, ...], share: np.ndarray, random: np.random.Generator) -> list[tuple[slice, ...]]:
     """For each image two slices, rows and columns: area 1 - share at a uniform centre, cut at the image's edge."""
     slices = []
     for length in size:
@@ -121,7 +121,7 @@ def _rectangles(size, share, random):
     return list(zip(*slices, strict=True))
 
 
-def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
+def _reflected(image: Image.Image, angle: float = 0.0, scale: Iterable[float] = (1.0, 1.0)) -> Image.Image:
     """Rotate and scale about the centre, bilinear, over a border of reflected pixels."""
     border = image.width // 2
     wide = Image.fromarray(np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), mode="reflect"))
@@ -136,16 +136,17 @@ def _reflected(image, angle=0.0, scale=(1.0, 1.0)):
     return turned.crop((border, border, border + image.width, border + image.height))
 
 
-# TrivialAugment's operations: an image `(H, W, 3)`, a strength from 0 to 1 and a sign, 1 or -1, to an image.
+# Of TrivialAugment: an image `(H, W, 3)`, a strength from 0 to 1 and a sign, 1 or -1, to an image.
+Operation = Callable[[np.ndarray, float, int], np.ndarray]
 
 
-def _pillow(operation):
+def _pillow(operation: Callable[[Image.Image, float, int], Image.Image]) -> Operation:
     """An operation on an image of Pillow's."""
     return lambda x, strength, sign: np.asarray(operation(Image.fromarray(x), strength, sign))
 
 
-def _affine(a, b, c, d, e, f):
-    def apply(image, strength, sign):
+def _affine(a: float, b: float, c: float, d: float, e: float, f: float) -> Operation:
+    def apply(image: Image.Image, strength: float, sign: int) -> Image.Image:
         s = strength * sign
         matrix = (1 + a * s, b * s, c * s, d * s, 1 + e * s, f * s)
         return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=(128, 128, 128))
@@ -153,18 +154,18 @@ def _affine(a, b, c, d, e, f):
     return _pillow(apply)
 
 
-def _enhance(kind):
+def _enhance(kind: type) -> Operation:
     return _pillow(lambda image, strength, sign: kind(image).enhance(1 + 0.99 * strength * sign))
 
 
-def _autocontrast(x, strength, sign):
+def _autocontrast(x: np.ndarray, strength: float, sign: int) -> np.ndarray:
     """Each channel stretched to 0..255: `ImageOps.autocontrast`, whose table is filled by a loop in Python."""
     lowest, highest = x.min(axis=(0, 1)), x.max(axis=(0, 1)).astype(float)
     scale = np.divide(255.0, highest - lowest, out=np.ones(3), where=highest > lowest)
     return (x * scale - np.where(highest > lowest, lowest, 0) * scale).astype("uint8")
 
 
-def _equalize(x, strength, sign):
+def _equalize(x: np.ndarray, strength: float, sign: int) -> np.ndarray:
     """Each channel by its ranks: `ImageOps.equalize`, whose table is filled by a loop in Python."""
     x = x + np.array([0, 256, 512])  # the three channels in one table
     counts = np.bincount(x.ravel(), minlength=768).reshape(3, 256)
@@ -174,16 +175,16 @@ def _equalize(x, strength, sign):
     return np.where(step > 0, ranks, np.arange(256)).clip(max=255).astype("uint8").ravel()[x]
 
 
-def _solarize(x, strength, sign):
+def _solarize(x: np.ndarray, strength: float, sign: int) -> np.ndarray:
     return np.where(x < round(255 * (1 - strength)), x, 255 - x)
 
 
-def _posterize(x, strength, sign):
+def _posterize(x: np.ndarray, strength: float, sign: int) -> np.ndarray:
     return x & np.uint8(256 - (1 << round(6 * strength)))  # 8 bits at strength 0, 2 at 1
 
 
 # TrivialAugment's "wide" space, with translation by up to 32 pixels narrowed to 8 for images of 32.
-OPERATIONS = (
+OPERATIONS: tuple[Operation, ...] = (
     lambda x, strength, sign: x,
     _autocontrast,
     _equalize,
