@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -39,18 +40,18 @@ def test_each_batch_is_the_same_in_any_epoch_and_any_order_and_what_goes_wrong_i
     with Fed(odd, 1) as fed:
         assert len(fed) == len(plain) == 5
         for epoch, indices in ((0, (0, 0, 1, 2, 3, 4)), (1, range(5)), (0, (3, 1))):
-            plain.epoch = fed.epoch = epoch
+            plain.epoch = odd.epoch = epoch
             for index in indices:
                 for ours, theirs in zip(fed[index], plain[index], strict=True):
                     np.testing.assert_array_equal(ours, theirs)
-        fed.epoch = 2
+        odd.epoch = 2
         with pytest.raises(IndexError, match="no such epoch"):
             fed[0]
 
 
 def test_a_run_is_fed_where_an_accelerator_would_wait(tiny, monkeypatch):
     class Counted(Fed):
-        asked = 0
+        asked: ClassVar = []  # the epoch of each batch
 
         def __enter__(self):
             return self
@@ -59,14 +60,14 @@ def test_a_run_is_fed_where_an_accelerator_would_wait(tiny, monkeypatch):
             pass
 
         def __getitem__(self, index):
-            Counted.asked += 1
+            self.asked.append(self.batches.epoch)
             return self.batches[index]
 
     assert feeding.spare_processes() == 0  # on a CPU
     monkeypatch.setattr(loop, "Fed", Counted)
     monkeypatch.setattr(feeding, "accelerators", lambda: ["a fast one"])
-    loop.fit(model_of(tiny, depth=1), tiny, dataclasses.replace(RECIPE, epochs=1), verbose=False)
-    assert Counted.asked >= 5
+    loop.fit(model_of(tiny, depth=1), tiny, dataclasses.replace(RECIPE, epochs=2), verbose=False)
+    assert min(map(Counted.asked.count, (0, 1))) >= 5
 
 
 def test_no_more_processes_make_batches_than_an_accelerator_needs(monkeypatch):
@@ -82,7 +83,7 @@ def test_without_room_in_shared_memory_one_process_makes_the_batches_and_says_so
     fed = Fed(odd, 2)
     with pytest.warns(UserWarning, match=r"has 0 MB left, and 2 processes .* need \d+: .*--shm-size"):
         fed.__enter__()
-    fed.epoch = 1
+    odd.epoch = 1
     assert fed.workers == odd.workers
     np.testing.assert_array_equal(fed[1][0], odd[1][0])
     fed.__exit__()

@@ -58,7 +58,7 @@ class Devices:
                     variable.assign(value)
 
     def share(self, batches: Any) -> Any:
-        """What this process has of `batches`, which are `loop.Batches` or speak as they do."""
+        """What this process has of `batches`, which are `loop.Batches` or a `Fed` of them."""
         return Share(batches, self.process, self.processes) if self.processes > 1 else batches
 
     def validation(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
@@ -114,22 +114,13 @@ class Share(keras.utils.PyDataset):
     """The part that one process has of each batch: Keras divides it among the devices of this process.
 
     Args:
-        batches: `(images, targets)` of all processes, with an attribute `epoch`, as `loop.Batches`.
+        batches: `(images, targets)` of all processes: `loop.Batches`, or a `Fed` of them.
         process, of: which part it is, and of how many.
     """
 
     def __init__(self, batches: Any, process: int, of: int) -> None:
         super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
         self.batches, self.process, self.of = batches, process, of
-
-    @property
-    def epoch(self) -> int:
-        """Of the batches; set before each epoch."""
-        return self.batches.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self.batches.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.batches)

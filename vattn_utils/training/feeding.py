@@ -42,7 +42,7 @@ class Fed(keras.utils.PyDataset):
     warning says so.
 
     Args:
-        batches: whose they are; its `epoch` is set by way of this one's.
+        batches: whose they are, and whose `epoch` says which.
         processes: how many make them.
     """
 
@@ -89,20 +89,11 @@ class Fed(keras.utils.PyDataset):
         self._slots.clear()
         self._held.close()
 
-    @property
-    def epoch(self) -> int:
-        """Of the batches; set before each epoch."""
-        return self.batches.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self.batches.epoch = epoch
-
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        wanted = self.epoch * len(self) + index
+        wanted = self.batches.epoch * len(self) + index
         if self._pool is None:
             return self.batches[index]
         for made in [made for made in self._made if made < wanted]:  # passed over

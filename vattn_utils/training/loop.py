@@ -91,7 +91,7 @@ def fit(
             f"build it with num_classes={dataset.num_classes}"
         )
     (x, y), (x_val, y_val) = dataset.split(recipe.validation, recipe.seed)
-    batches: Any = Batches(x, y, dataset.num_classes, recipe)
+    batches = Batches(x, y, dataset.num_classes, recipe)
     if not len(batches):
         raise TrainingError(
             f"{len(x)} training images do not fill one batch of batch_size={recipe.batch_size}; use a smaller one"
@@ -104,9 +104,8 @@ def fit(
     with contextlib.ExitStack() as stack:
         stack.enter_context(among.spread(model))
         compile_model(model, recipe, len(batches))
-        if spare := spare_processes():
-            batches = stack.enter_context(Fed(batches, spare))
-        batches = among.share(batches)
+        spare = spare_processes()
+        fed = among.share(stack.enter_context(Fed(batches, spare)) if spare else batches)
         steps = [history, Repeatable(batches, recipe.seed), *([best] if best else [])]
         if recipe.ema:
             steps.append(keras.callbacks.SwapEMAWeights())
@@ -121,7 +120,7 @@ def fit(
                 steps.append(checkpoints)
             begun = checkpoints.resume()
         model.fit(
-            batches,
+            fed,
             initial_epoch=begun,
             epochs=recipe.epochs,
             **among.validation(x_val, keras.utils.to_categorical(y_val, dataset.num_classes)),
