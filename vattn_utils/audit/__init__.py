@@ -29,7 +29,7 @@ from vattn_utils.audit.instruments import untouched
 class AuditError(Exception):
     """There are defects; `findings` holds them."""
 
-    def __init__(self, findings: list[Finding]):
+    def __init__(self, findings: list[Finding]) -> None:
         self.findings = findings
         super().__init__("; ".join(f"{f.check}: {f.found} {f.advice}".strip() for f in findings))
 

@@ -75,13 +75,14 @@ def maps(model: Classifier, images: np.ndarray, batch_size: int = 64) -> list[At
     return whole
 
 
-def _room_for(count, layer):
+def _room_for(count: int, layer: AttentionMap) -> AttentionMap:
     """Like `layer`, for `count` images, with nothing in it."""
-    weights, slot_maps = (
-        None if array is None else np.empty((count, *array.shape[1:]), "float32")
-        for array in (layer.weights, layer.slot_maps)
-    )
-    return dataclasses.replace(layer, weights=weights, slot_maps=slot_maps)
+
+    def room(array: np.ndarray) -> np.ndarray:
+        return np.empty((count, *array.shape[1:]), "float32")
+
+    slot_maps = None if layer.slot_maps is None else room(layer.slot_maps)
+    return dataclasses.replace(layer, weights=room(layer.weights), slot_maps=slot_maps)
 
 
 def batches(model: Classifier, images: np.ndarray, batch_size: int = 64) -> Iterator[list[AttentionMap]]:
@@ -102,7 +103,7 @@ def batches(model: Classifier, images: np.ndarray, batch_size: int = 64) -> Iter
         ]
 
 
-def _external(slot_maps, grid):
+def _external(slot_maps: np.ndarray, grid: tuple[int, int]) -> AttentionMap:
     """From the layer's token-major `(B, N, heads, S)` slot maps to both views of them."""
     weights = double_normalise(slot_maps)
     slot_maps = slot_maps / slot_maps.sum(axis=1, keepdims=True)  # without mixing they are no softmax over tokens

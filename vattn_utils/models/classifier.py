@@ -1,5 +1,6 @@
 """The contract that the book's models keep: images 0 to 255 in, logits out, attention on request."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,7 +8,10 @@ import numpy as np
 from keras import ops
 
 from vattn_utils.models.intake import Intake
-from vattn_utils.models.layers import Configured, Tensor, Tensors
+from vattn_utils.models.layers import Configured, Tensor
+
+WithAttention = tuple[Tensor, list]  # what was computed, and the attention on the way there
+Offsets = Sequence[Tensor | None] | None  # what is added to the attention on the way
 
 
 class Classifier(Configured, Intake):
@@ -28,28 +32,28 @@ class Classifier(Configured, Intake):
     registers = 0
     _look = None  # a method, not the model that it is of: that has this one as a part, and no part has its whole
 
-    def call(self, images, training=None, return_attention=False, perturbations=None):
+    def call(
+        self,
+        images: Tensor,
+        training: bool | None = None,
+        return_attention: bool = False,
+        perturbations: Offsets = None,
+    ) -> Tensor | WithAttention:
         perturbations = perturbations or [None] * len(self.attention_layers)
         tokens, mixing = self.encode(images, return_attention, perturbations)
         logits, pooling = self.classify(tokens, return_attention, perturbations)
         return (logits, [*mixing, *pooling]) if return_attention else logits
 
     def encode(
-        self,
-        images: Tensor,
-        return_attention: bool = False,
-        perturbations: Tensors | None = None,
-        until: int | None = None,
-    ) -> tuple[Tensor, list]:
+        self, images: Tensor, return_attention: bool = False, perturbations: Offsets = None, until: int | None = None
+    ) -> WithAttention:
         """Images `(B, H, W, 3)`, 0 to 255, to tokens `(B, T, dim)` and the attention of each layer on the way.
 
         until: the block to stop before, as in a slice; None stops before none.
         """
         raise NotImplementedError
 
-    def classify(
-        self, tokens: Tensor, return_attention: bool = False, perturbations: Tensors | None = None
-    ) -> tuple[Tensor, list]:
+    def classify(self, tokens: Tensor, return_attention: bool = False, perturbations: Offsets = None) -> WithAttention:
         """What `encode` gave to logits `(B, num_classes)` and the attention of the pooling, if there is one."""
         raise NotImplementedError
 
@@ -76,11 +80,11 @@ class Classifier(Configured, Intake):
 class _Looking(keras.Model):
     """A classifier that always returns its attention, so that `predict_on_batch` does."""
 
-    def __init__(self, classifier: Classifier):
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__(name="looking")
         self.classifier = classifier
 
-    def call(self, images):
+    def call(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         logits, attention = self.classifier(images, training=False, return_attention=True)
         return ops.cast(logits, "float32"), [ops.cast(weights, "float32") for weights in attention]
 

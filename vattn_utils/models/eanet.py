@@ -15,9 +15,9 @@ from typing import Any
 
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible, check_whole
-from vattn_utils.models.fast import Dropout
-from vattn_utils.models.layers import Configured, Tensor, check_choice, register
+from vattn_utils.data.checks import check_choice, check_divisible, check_whole
+from vattn_utils.models.fast import Dropout, Tensor, register
+from vattn_utils.models.layers import Attended, Configured
 from vattn_utils.models.vit import ViT
 
 VARIANTS = {
@@ -58,7 +58,10 @@ class ExternalAttention(Configured, layers.Layer):
     `(B, N, heads, S)`: for each head and slot a distribution over the tokens. `double_normalise` turns them into A.
     """
 
-    def __init__(self, heads, memory_slots=64, coefficient=1, dropout=0.0, mixing=True, **kwargs):
+    def __init__(
+        self, heads: int, memory_slots: int = 64, coefficient: int = 1, dropout: float = 0.0, mixing: bool = True,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.remember(heads=heads, memory_slots=memory_slots, coefficient=coefficient, dropout=dropout, mixing=mixing)
         self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
@@ -77,7 +80,7 @@ class ExternalAttention(Configured, layers.Layer):
         self.output_kernel = self.add_weight(shape=(inner, dim), name="output_kernel")
         self.output_bias = self.add_weight(shape=(dim,), initializer="zeros", name="output_bias")
 
-    def call(self, x, return_attention=False, perturbation=None):
+    def call(self, x: Tensor, return_attention: bool = False, perturbation: Tensor | None = None) -> Attended:
         logits = self.logits(x)  # X W_q M_k: likeness of each token to each slot, (B, N, heads, S)
         slot_maps = softmax_over_tokens(logits) if self.mixing else ops.softmax(logits)  # equation 8
         if perturbation is not None:
@@ -111,14 +114,14 @@ class ExternalAttention(Configured, layers.Layer):
         dim, width, slots = self.output_bias.shape[0], self.head_dim, self.memory_slots
         return dim * slots < dim * width + width * slots
 
-    def _folded_query(self):
+    def _folded_query(self) -> tuple[Tensor, Tensor]:
         """W_q M_k as one matrix `(dim, heads * S)`, and its bias."""
         kernel = ops.reshape(self.query_kernel, (-1, self.inner_heads, self.head_dim))
         kernel = ops.matmul(kernel, self.memory_key)  # (dim, heads, S)
         bias = ops.matmul(ops.reshape(self.query_bias, (self.inner_heads, -1)), self.memory_key) + self.memory_key_bias
         return ops.reshape(kernel, (kernel.shape[0], -1)), ops.reshape(bias, (-1,))
 
-    def _folded_output(self):
+    def _folded_output(self) -> tuple[Tensor, Tensor]:
         """M_v W_o as one matrix `(heads * S, dim)`, and its bias."""
         heads = ops.reshape(self.output_kernel, (self.inner_heads, self.head_dim, -1))  # (heads, d_h, dim)
         kernel = ops.matmul(self.memory_value, heads)  # (heads, S, dim)
@@ -162,7 +165,7 @@ class EANet(ViT):
         mixing: bool = True,
         name: str = "eanet",
         **kwargs: Any,
-    ):
+    ) -> None:
         check_choice("attention", attention, ("external", "self"))
         self.remember(attention=attention, memory_slots=memory_slots, coefficient=coefficient, mixing=mixing)
         super().__init__(num_classes, name=name, **kwargs)
@@ -200,7 +203,7 @@ def freeze_denominators(model: EANet, images: Tensor, batch_size: int = 256) -> 
     if not model.mixing:
         raise ValueError("mixing=False has no softmax over the tokens to freeze; this needs a model with mixing=True")
 
-    def forward(images, frozen=None):
+    def forward(images: Tensor, frozen: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         x, seen = model.embed(model.checked(images)), []
         for index, block in enumerate(model.blocks):
             logits = block.attention.logits(block.norm_1(x))  # (B, T, heads, S)

@@ -6,6 +6,7 @@ own kernels. All is written in `keras.ops`; `SEPARATELY` says where it is used. 
 two cores, forward and backward pass of the layer in float32; `benchmarks/speed.py` measures whole models.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,7 +41,7 @@ def gelu_by_hand(x: Tensor) -> Any:
 class LayerNormalization(layers.LayerNormalization):
     """Keras' own over the last axis; in training its gradient is written out, which takes two thirds of the time."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not (training and SEPARATELY):
             return super().call(inputs)
         # Times one: tensors. For variables TensorFlow, run eagerly, would ask more of a gradient that is written out.
@@ -51,7 +52,7 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """Layer normalisation over the last axis of `x`, statistics in float32."""
 
     @ops.custom_gradient
-    def forward(x, gamma, beta):
+    def forward(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Callable[..., tuple[Tensor, ...]]]:
         shape, dim, dtype = ops.shape(x), x.shape[-1], x.dtype
         rows = ops.cast(ops.reshape(x, (-1, dim)), "float32")
         centred = rows - ops.mean(rows, axis=-1, keepdims=True)
@@ -59,7 +60,7 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
         normed = centred * inverse
         scale, shift = ops.cast(gamma, "float32"), ops.cast(beta, "float32")
 
-        def gradient(*given, upstream=None):
+        def gradient(*given: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
             dy = ops.cast(ops.reshape(given[0] if upstream is None else upstream, (-1, dim)), "float32")
             dy_normed = dy * normed
             d_gamma, d_beta = ops.sum(dy_normed, axis=0), ops.sum(dy, axis=0)
@@ -78,7 +79,7 @@ class Dropout(layers.Dropout):
     The share that a step drops is a whole number of 256ths, drawn so that it is `rate` on average.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not (training and self.rate and SEPARATELY):
             return super().call(inputs, training=training)
         *outer, last = ops.shape(inputs)

@@ -1,12 +1,14 @@
 """From images to the first tokens: normalisation, patches, positions, class token and registers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible, check_whole
-from vattn_utils.models.layers import Configured, Tensor, check_choice, register
+from vattn_utils.data.checks import check_choice, check_divisible, check_whole
+from vattn_utils.models.fast import Tensor, register
+from vattn_utils.models.layers import Configured
 
 # Per-channel mean and standard deviation of CIFAR-10's training images, in 0..255 units: what a model uses
 # when it is not given the statistics of its own data (`Dataset.statistics()`).
@@ -25,12 +27,18 @@ class Preprocessing(Configured, layers.Layer):
     Takes `(B, H, W, 3)`, 0 to 255, any dtype; returns `(B, H', W', 3)` in the layer's compute dtype.
     """
 
-    def __init__(self, mean=CIFAR_MEAN, std=CIFAR_STD, resize_to=None, **kwargs):
+    def __init__(
+        self,
+        mean: Sequence[float] = CIFAR_MEAN,
+        std: Sequence[float] = CIFAR_STD,
+        resize_to: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Not autocast: 0..255 pixels, once resized, would lose their fractions in bfloat16.
         super().__init__(autocast=False, **kwargs)
         self.remember(mean=mean, std=std, resize_to=resize_to)
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         x = ops.cast(images, "float32")
         if self.resize_to and tuple(x.shape[1:3]) != (self.resize_to, self.resize_to):
             x = ops.image.resize(x, (self.resize_to, self.resize_to), interpolation="bilinear")
@@ -45,7 +53,7 @@ class PatchEmbedding(Configured, layers.Layer):
     Takes `(B, H, W, C)`; returns `(B, H/P * W/P, dim)`, the patches in reading order.
     """
 
-    def __init__(self, patch_size: int, dim: int, **kwargs: Any):
+    def __init__(self, patch_size: int, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(patch_size=patch_size, dim=dim)
         self.projection = layers.Dense(dim, dtype=self.dtype_policy, name="projection")
@@ -53,7 +61,7 @@ class PatchEmbedding(Configured, layers.Layer):
     def build(self, input_shape: tuple) -> None:
         self.projection.build((None, None, self.patch_size**2 * input_shape[-1]))
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         return self.projection(extract_patches(images, self.patch_size))
 
 
@@ -87,7 +95,7 @@ class ConvolutionalTokenizer(Configured, layers.Layer):
     Takes `(B, H, W, C)`; returns `(B, H/2^k * W/2^k, dim)` for k stages.
     """
 
-    def __init__(self, dim: int, stages: int = 2, convolutions: int = 1, pool_size: int = 3, **kwargs: Any):
+    def __init__(self, dim: int, stages: int = 2, convolutions: int = 1, pool_size: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(dim=dim, stages=stages, convolutions=convolutions, pool_size=pool_size)
         ends = [dim // 2 ** (stages - 1 - stage) for stage in range(stages)]
@@ -111,7 +119,7 @@ class ConvolutionalTokenizer(Configured, layers.Layer):
             convolution.build(input_shape)
             input_shape = (*input_shape[:-1], convolution.filters)
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         x = images
         for index, convolution in enumerate(self.convolution_layers, start=1):
             x = convolution(x)
@@ -132,7 +140,9 @@ class PositionEmbedding(Configured, layers.Layer):
     Takes and returns `(B, prefix_tokens + rows * columns, dim)`.
     """
 
-    def __init__(self, kind: str = "learned", grid: tuple[int, int] = (8, 8), prefix_tokens: int = 0, **kwargs: Any):
+    def __init__(
+        self, kind: str = "learned", grid: tuple[int, int] = (8, 8), prefix_tokens: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("position", kind, ("learned", "sincos"))
         self.remember(kind=kind, grid=grid, prefix_tokens=prefix_tokens)
@@ -149,7 +159,7 @@ class PositionEmbedding(Configured, layers.Layer):
             check_whole("dim, with position='sincos',", dim, 8)  # one frequency has no spacing
             check_divisible("dim", dim, "the quarters of position='sincos'", 4)
 
-    def call(self, tokens):
+    def call(self, tokens: Tensor) -> Tensor:
         if self.kind == "learned":
             return ops.add(tokens, self.embedding)
         table = sincos_positions(self.grid, tokens.shape[-1])  # (N, dim)
@@ -173,7 +183,7 @@ class ClassToken(layers.Layer):
     def build(self, input_shape: tuple) -> None:
         self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
 
-    def call(self, tokens):
+    def call(self, tokens: Tensor) -> Tensor:
         token = ops.broadcast_to(self.token, (ops.shape(tokens)[0], 1, tokens.shape[-1]))
         return ops.concatenate([token, tokens], axis=1)
 
@@ -189,7 +199,7 @@ class Registers(Configured, layers.Layer):
     Takes `(B, behind + N, dim)`; returns `(B, behind + count + N, dim)`. They have no position.
     """
 
-    def __init__(self, count: int, behind: int = 0, **kwargs: Any):
+    def __init__(self, count: int, behind: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(count=count, behind=behind)
 
@@ -200,7 +210,7 @@ class Registers(Configured, layers.Layer):
             name="token",
         )
 
-    def call(self, tokens):
+    def call(self, tokens: Tensor) -> Tensor:
         shape = (ops.shape(tokens)[0], self.count, tokens.shape[-1])
         registers = ops.broadcast_to(self.token, shape)
         return ops.concatenate([tokens[:, : self.behind], registers, tokens[:, self.behind :]], axis=1)

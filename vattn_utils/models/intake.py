@@ -22,46 +22,46 @@ class Intake(keras.Model):
     image_size: int
     _admitted = False  # what a method has let in, Keras hands on to `__call__`, batch by batch where it is not compiled
 
-    def __call__(self, images: Any, *args, **kwargs: Any):
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         if not self._admitted:
             images = self.checked(images)
         elif hasattr(images, "shape"):
             self.check_shape(images.shape)
         return super().__call__(images, *args, **kwargs)
 
-    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Any:
         if isinstance(held_out := kwargs.get("validation_data"), tuple):
             kwargs["validation_data"] = (self._feed(held_out[0]), *held_out[1:])
         x = self._feed(x, batch_size)
         with self._letting_in():
             return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args, **kwargs: Any):
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Any:
         x = self._feed(x, batch_size)
         with self._letting_in():
             return super().evaluate(x, y, batch_size, *args, **kwargs)
 
-    def predict(self, x: Any, batch_size: int | None = None, *args, **kwargs: Any):
+    def predict(self, x: Any, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Any:
         x = self._feed(x, batch_size)
         with self._letting_in():
             return super().predict(x, batch_size, *args, **kwargs)
 
-    def train_on_batch(self, x: Any, *args, **kwargs: Any):
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         x = self.checked(x)
         with self._letting_in():
             return super().train_on_batch(x, *args, **kwargs)
 
-    def test_on_batch(self, x: Any, *args, **kwargs: Any):
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         x = self.checked(x)
         with self._letting_in():
             return super().test_on_batch(x, *args, **kwargs)
 
-    def predict_on_batch(self, x: Any):
+    def predict_on_batch(self, x: Any) -> Any:
         x = self.checked(x, beyond=NOISE)
         with self._letting_in():
             return super().predict_on_batch(x)
 
-    def export(self, filepath: str | Path, *args, input_signature: list | None = None, **kwargs: Any) -> None:
+    def export(self, filepath: str | Path, *args: Any, input_signature: list | None = None, **kwargs: Any) -> None:
         """Keras' own. What the model takes is known, so that it need not have been called before."""
         size = self.image_size
         signature = input_signature or [keras.InputSpec(shape=(None, size, size, 3), dtype="float32")]

@@ -5,9 +5,10 @@ from typing import Any
 
 from keras import layers, ops
 
+from vattn_utils.models.classifier import Offsets, WithAttention
 from vattn_utils.models.eanet import EANet
-from vattn_utils.models.fast import Dropout
-from vattn_utils.models.layers import GELUS, register
+from vattn_utils.models.fast import Dropout, Tensor, register
+from vattn_utils.models.layers import GELUS
 from vattn_utils.models.vit import ViT
 
 
@@ -38,7 +39,7 @@ class KerasIOViT(ViT):
             for index, units in enumerate(head_units)
         ]
 
-    def classify(self, tokens, return_attention=False, perturbations=None):
+    def classify(self, tokens: Tensor, return_attention: bool = False, perturbations: Offsets = None) -> WithAttention:
         x = self.norm(tokens)[:, self.prefix_tokens :]
         x = ops.reshape(x, (-1, x.shape[1] * self.dim))  # (B, N * dim)
         for layer in self.head_layers:

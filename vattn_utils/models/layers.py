@@ -5,7 +5,6 @@ its weights on request, as a second value; nothing is hooked or stored. It also 
 to its weights: the gradient with respect to it is the gradient of the attention.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ from vattn_utils.data.checks import check_choice
 from vattn_utils.models.arguments import checked
 from vattn_utils.models.fast import Dropout, Tensor, gelu, register
 
-Tensors = Sequence[Any]
+Attended = Tensor | tuple[Tensor, Tensor]  # what a layer that attends returns: its output, on request with its weights
 
 
 @register
@@ -52,7 +51,7 @@ class MLP(Configured, layers.Layer):
         gelu: a name in `GELUS`.
     """
 
-    def __init__(self, hidden_dim: int, dropout: float = 0.0, gelu: str = "erf", **kwargs: Any):
+    def __init__(self, hidden_dim: int, dropout: float = 0.0, gelu: str = "erf", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_choice("gelu", gelu, tuple(GELUS))
         self.remember(hidden_dim=hidden_dim, dropout=dropout, gelu=gelu)
@@ -64,7 +63,7 @@ class MLP(Configured, layers.Layer):
         self.contract = layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.hidden_dim))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = self.drop(self.expand(x))  # (..., hidden_dim)
         return self.drop(self.contract(x))
 
@@ -76,12 +75,12 @@ class DropPath(Configured, layers.Layer):
     The kept branches are divided by 1 - rate, so that nothing changes at inference.
     """
 
-    def __init__(self, rate: float = 0.0, **kwargs: Any):
+    def __init__(self, rate: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(rate=rate)
         self.drop = layers.Dropout(rate, dtype=self.dtype_policy, name="drop")
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if not training or not self.rate:
             return x
         keep = ops.ones((ops.shape(x)[0],) + (1,) * (len(x.shape) - 1), dtype=x.dtype)
@@ -92,7 +91,7 @@ class DropPath(Configured, layers.Layer):
 class LayerScale(Configured, layers.Layer):
     """Multiply each channel by a learned factor that starts small (Touvron et al. 2021, CaiT, equation 4)."""
 
-    def __init__(self, initial: float, **kwargs: Any):
+    def __init__(self, initial: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(initial=initial)
 
@@ -100,7 +99,7 @@ class LayerScale(Configured, layers.Layer):
         initializer = keras.initializers.Constant(self.initial)
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="gamma")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.multiply(x, self.gamma)
 
 
@@ -115,7 +114,7 @@ class SequencePooling(layers.Layer):
         self.score = layers.Dense(1, dtype=self.dtype_policy, name="score")
         self.score.build(input_shape)
 
-    def call(self, tokens, return_attention=False, perturbation=None):
+    def call(self, tokens: Tensor, return_attention: bool = False, perturbation: Tensor | None = None) -> Attended:
         weights = ops.softmax(self.score(tokens), axis=1)  # (B, N, 1)
         if perturbation is not None:
             weights = weights + ops.transpose(perturbation[:, 0], (0, 2, 1))
@@ -132,5 +131,5 @@ class PerClassLogits(layers.Layer):
         self.kernel = self.add_weight(shape=(classes, dim), name="kernel")
         self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.add(ops.sum(ops.multiply(x, self.kernel), axis=-1), self.bias)

@@ -13,20 +13,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible
-from vattn_utils.models.classifier import Classifier, attend
-from vattn_utils.models.fast import Dropout, LayerNormalization
+from vattn_utils.data.checks import check_choice, check_divisible
+from vattn_utils.models.classifier import Classifier, Offsets, WithAttention, attend
+from vattn_utils.models.fast import Dropout, LayerNormalization, Tensor, register
 from vattn_utils.models.inputs import CIFAR_MEAN, CIFAR_STD, Preprocessing
-from vattn_utils.models.layers import (
-    GELUS,
-    MLP,
-    Configured,
-    DropPath,
-    LayerScale,
-    PerClassLogits,
-    check_choice,
-    register,
-)
+from vattn_utils.models.layers import GELUS, MLP, Attended, Configured, DropPath, LayerScale, PerClassLogits
 
 VARIANTS = {
     # keras.io's example: 32 pixels resized to 48, two blocks with a full 3x3 convolution.
@@ -55,7 +46,7 @@ class SqueezeExcite(Configured, layers.Layer):
         use_bias: whether they have biases.
     """
 
-    def __init__(self, ratio: int, use_bias: bool = True, **kwargs: Any):
+    def __init__(self, ratio: int, use_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(ratio=ratio, use_bias=use_bias)
 
@@ -66,7 +57,7 @@ class SqueezeExcite(Configured, layers.Layer):
         self.excite = layers.Dense(channels, "sigmoid", use_bias=bias, dtype=policy, name="excite")
         self.excite.build((None, channels // self.ratio))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         squeezed = ops.mean(x, axis=(1, 2))  # (B, C)
         return x * self.excite(self.reduce(squeezed))[:, None, None, :]
 
@@ -86,7 +77,10 @@ class TrunkBlock(Configured, layers.Layer):
         gelu: a name in `GELUS`.
     """
 
-    def __init__(self, kind, squeeze_ratio, layer_scale=None, drop_path=0.0, gelu="erf", **kwargs):
+    def __init__(
+        self, kind: str, squeeze_ratio: int, layer_scale: float | None = None, drop_path: float = 0.0,
+        gelu: str = "erf", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         check_choice("block", kind, ("depthwise", "dense"))
         check_choice("gelu", gelu, tuple(GELUS))
@@ -111,7 +105,7 @@ class TrunkBlock(Configured, layers.Layer):
         for layer in self.branch:
             layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         branch = x
         for layer in self.branch:
             branch = layer(branch)
@@ -133,7 +127,10 @@ class AttentionPooling(Configured, layers.Layer):
     `(B, 1, K, 1 + N)`: first the query's own share, then the patches; each row sums to 1.
     """
 
-    def __init__(self, queries, mlp_dim, dropout=0.0, layer_scale=None, gelu="erf", **kwargs):
+    def __init__(
+        self, queries: int, mlp_dim: int, dropout: float = 0.0, layer_scale: float | None = None,
+        gelu: str = "erf", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.remember(queries=queries, mlp_dim=mlp_dim, dropout=dropout, layer_scale=layer_scale, gelu=gelu)
 
@@ -163,7 +160,7 @@ class AttentionPooling(Configured, layers.Layer):
         for part in parts:
             part.build(shape)
 
-    def call(self, patches, return_attention=False, perturbation=None):
+    def call(self, patches: Tensor, return_attention: bool = False, perturbation: Tensor | None = None) -> Attended:
         dim = patches.shape[-1]
         token = ops.cast(self.class_query, patches.dtype)  # (1, K, dim)
         normed_token, normed_patches = self.norm_1(token), self.norm_1(patches)
@@ -282,7 +279,9 @@ class PatchConvNet(Classifier):
         """The layers of `encode` that have weights."""
         return [*self.stem, *self.trunk]
 
-    def encode(self, images, return_attention=False, perturbations=None, until=None):
+    def encode(
+        self, images: Tensor, return_attention: bool = False, perturbations: Offsets = None, until: int | None = None
+    ) -> WithAttention:
         """Images `(B, H, W, 3)`, 0 to 255, to the trunk's patches, `(B, N, dim)`; no attention happens here."""
         x = self.preprocessing(images)
         for convolution in self.stem:
@@ -291,7 +290,7 @@ class PatchConvNet(Classifier):
             x = block(x)  # (B, rows, columns, dim)
         return ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.dim)), []
 
-    def classify(self, tokens, return_attention=False, perturbations=None):
+    def classify(self, tokens: Tensor, return_attention: bool = False, perturbations: Offsets = None) -> WithAttention:
         """The trunk's patches to logits `(B, num_classes)`, and a list: the pooling's weights, if it attends."""
         if self.pooling == "mean":
             return self.logits(ops.mean(self.norm(tokens), axis=1)), []

@@ -17,9 +17,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from vattn_utils.data.checks import check_divisible
-from vattn_utils.models.classifier import Classifier, attend
-from vattn_utils.models.fast import SEPARATELY, Dropout, LayerNormalization
+from vattn_utils.data.checks import check_choice, check_divisible
+from vattn_utils.models.classifier import Classifier, Offsets, WithAttention, attend
+from vattn_utils.models.fast import SEPARATELY, Dropout, LayerNormalization, Tensor, register
 from vattn_utils.models.inputs import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -30,15 +30,7 @@ from vattn_utils.models.inputs import (
     Preprocessing,
     Registers,
 )
-from vattn_utils.models.layers import (
-    MLP,
-    Configured,
-    DropPath,
-    SequencePooling,
-    Tensor,
-    check_choice,
-    register,
-)
+from vattn_utils.models.layers import MLP, Attended, Configured, DropPath, SequencePooling
 
 VARIANTS = {
     # The paper's block, class token and learned positions, at the size of DeiT-Tiny's width and CIFAR's images.
@@ -71,7 +63,7 @@ class SelfAttention(Configured, layers.Layer):
     long as what stands here.
     """
 
-    def __init__(self, heads: int, head_dim: int | None = None, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, heads: int, head_dim: int | None = None, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remember(heads=heads, head_dim=head_dim, dropout=dropout)
         self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy, name="attention_dropout")
@@ -87,7 +79,10 @@ class SelfAttention(Configured, layers.Layer):
         self.output_projection = layers.Dense(dim, dtype=self.dtype_policy, name="output_projection")
         self.output_projection.build((*input_shape[:-1], inner))
 
-    def call(self, x, training=None, return_attention=False, perturbation=None):
+    def call(
+        self, x: Tensor, training: bool | None = None, return_attention: bool = False,
+        perturbation: Tensor | None = None,
+    ) -> Attended:  # fmt: skip
         tokens = x.shape[1]
         x = ops.reshape(self.query_key_value(x), (-1, tokens, 3, self.heads, self.head_dim))
         # One transposition for all three. Not by index: the gradient of a slice is as large as the whole.
@@ -118,7 +113,10 @@ class TransformerBlock(Configured, layers.Layer):
         gelu: of `MLP`.
     """
 
-    def __init__(self, attention, mlp_dim, dropout=0.0, drop_path=0.0, epsilon=1e-6, gelu="erf", **kwargs):
+    def __init__(
+        self, attention: layers.Layer, mlp_dim: int, dropout: float = 0.0, drop_path: float = 0.0,
+        epsilon: float = 1e-6, gelu: str = "erf", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.remember(mlp_dim=mlp_dim, dropout=dropout, drop_path=drop_path, epsilon=epsilon, gelu=gelu)
         policy = self.dtype_policy
@@ -133,7 +131,7 @@ class TransformerBlock(Configured, layers.Layer):
         for layer in (self.norm_1, self.attention, self.norm_2, self.mlp):
             layer.build(input_shape)
 
-    def call(self, x, return_attention=False, perturbation=None):
+    def call(self, x: Tensor, return_attention: bool = False, perturbation: Tensor | None = None) -> Attended:
         attended, weights = attend(self.attention, self.norm_1(x), return_attention, perturbation)
         x = x + self.drop_path(self.drop(attended))  # equation 2
         x = x + self.drop_path(self.mlp(self.norm_2(x)))  # equation 3
@@ -197,7 +195,7 @@ class ViT(Classifier):
         std: Sequence[float] = CIFAR_STD,
         name: str = "vit",
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(name=name, **kwargs)
         check_choice("tokenizer", tokenizer, ("patch", *POOL_SIZES))
         check_choice("pooling", pooling, self.POOLINGS)
@@ -270,7 +268,9 @@ class ViT(Classifier):
             x = self.register_tokens(x)  # (B, prefix_tokens + N, dim)
         return self.drop(x)
 
-    def encode(self, images, return_attention=False, perturbations=None, until=None):
+    def encode(
+        self, images: Tensor, return_attention: bool = False, perturbations: Offsets = None, until: int | None = None
+    ) -> WithAttention:
         """Images `(B, H, W, 3)`, 0 to 255, to what the last block gives, `(B, prefix_tokens + N, dim)`.
 
         until: the block to stop before, as in a slice; None stops before none. Returns the tokens and a list, for each
@@ -282,7 +282,7 @@ class ViT(Classifier):
             attention.append(weights)
         return x, attention
 
-    def classify(self, tokens, return_attention=False, perturbations=None):
+    def classify(self, tokens: Tensor, return_attention: bool = False, perturbations: Offsets = None) -> WithAttention:
         """What `encode` gave to logits `(B, num_classes)` (equation 4), and a list: the pooling's weights, if any."""
         x = self.norm(tokens)
         if self.pooling == "class":

@@ -82,7 +82,7 @@ class _Alone:
     Whatever the layer draws at random or keeps up to date is the same at each call, and as it was after it.
     """
 
-    def __init__(self, layer: keras.layers.Layer, args: tuple, kwargs: dict[str, Any], inputs: bool):
+    def __init__(self, layer: keras.layers.Layer, args: tuple, kwargs: dict[str, Any], inputs: bool) -> None:
         self.layer = layer
         kwargs = {**kwargs, "training": True} if kwargs.get("training") is not None else kwargs
         self.call = (args, kwargs)
