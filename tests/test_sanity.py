@@ -38,3 +38,18 @@ def test_the_cascade_gives_the_weights_back_when_the_maps_fail():
     with pytest.raises(RuntimeError, match="no map"):
         sanity.cascade(model, fail_the_second_time)
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
+
+
+def test_weights_that_were_frozen_are_drawn_anew_as_others_are_but_statistics_stay():
+    model = keras.Sequential([layers.Dense(4, name="first"), layers.BatchNormalization(), layers.Dense(3)])
+    model.build((None, 6))
+    x, statistics = RANDOM.normal(size=(8, 6)).astype("float32"), model.layers[1].non_trainable_weights
+
+    def maps():
+        np.testing.assert_array_equal([keras.ops.convert_to_numpy(value) for value in statistics], [[0] * 4, [1] * 4])
+        return np.array(model(x))[:, :, None]
+
+    expected = sanity.cascade(model, maps)
+    model.layers[0].trainable = False
+    for (name, values), (_, others) in zip(sanity.cascade(model, maps), expected, strict=True):
+        np.testing.assert_array_equal(values, others, err_msg=name)

@@ -42,7 +42,12 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
 
 
 def randomise(layer: keras.layers.Layer, random: np.random.Generator) -> None:
-    """Draw each weight array of a layer or model anew, from the normal distribution of its own mean and deviation."""
-    for weight in layer.trainable_weights:
+    """Draw each weight array of a layer or model anew, from the normal distribution of its own mean and deviation.
+
+    Frozen ones too: they were learned, whoever did it. What is counted and not learned stays: of a moving variance such
+    a draw may be negative.
+    """
+    learned = {id(weight) for part in layer._flatten_layers() for weight in part._trainable_variables}
+    for weight in [weight for weight in layer.weights if id(weight) in learned]:
         value = keras.ops.convert_to_numpy(weight).astype("float32")
         weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
