@@ -6,15 +6,16 @@ the model's gradients or its answers to altered images are `attribution`'s matte
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from vattn_utils.data.checks import check_choice
 from vattn_utils.maps.foreign import maps
 from vattn_utils.maps.pixels import cover, on_image, receptive_field, smoothed, to_grid, to_image_size
 from vattn_utils.models.attention_map import AttentionMap, batches
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.models.layers import check_choice
 
 __all__ = [
     "AttentionMap",
@@ -153,19 +154,21 @@ def relevance(layers: Sequence[AttentionMap], gradients: Sequence[np.ndarray]) -
     return joint
 
 
-def _divided(matrix):
+def _divided(matrix: np.ndarray) -> np.ndarray:
     """Each row divided by its sum; what has no sum stays."""
     total = matrix.sum(axis=-1, keepdims=True)
     return matrix / np.where(total > 0, total, 1)
 
 
-def _identity(found):
+def _identity(found: list[tuple[AttentionMap, Any]]) -> np.ndarray:
     """What each token is to itself before the first layer, `(T, T)`."""
     weights = found[0][0].weights
     return np.eye(weights.shape[-1], dtype=weights.dtype)
 
 
-def _self_attention(layers, gradients=None, start=0):
+def _self_attention(
+    layers: Sequence[AttentionMap], gradients: Sequence[np.ndarray] | None = None, start: int = 0
+) -> list[tuple[AttentionMap, Any]]:
     """The "self" layers from `start` on, each with its gradient or None."""
     pairs = zip(layers, gradients if gradients is not None else [None] * len(layers), strict=True)
     found = [(layer, gradient) for layer, gradient in pairs if layer.kind == "self"]

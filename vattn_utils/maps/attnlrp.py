@@ -7,6 +7,7 @@ epsilon = 0; for vision transformers the authors advise one that favours positiv
 not here, so results differ from theirs.
 """
 
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from vattn_utils.maps.gradients import compiled_gradient, sum_logits
 from vattn_utils.maps.rules import activation, constant, convolution, gate, layer_norm, linear, normalise, product
 from vattn_utils.models.classifier import Classifier, check_classifier
 from vattn_utils.models.eanet import ExternalAttention, softmax_over_tokens
+from vattn_utils.models.fast import Tensor
 from vattn_utils.models.inputs import (
     ClassToken,
     ConvolutionalTokenizer,
@@ -31,7 +33,7 @@ from vattn_utils.models.inputs import (
     sincos_positions,
 )
 from vattn_utils.models.keras_io import KerasIOViT
-from vattn_utils.models.layers import MLP, LayerScale, PerClassLogits, SequencePooling, Tensor
+from vattn_utils.models.layers import MLP, LayerScale, PerClassLogits, SequencePooling
 from vattn_utils.models.patch_convnet import AttentionPooling, PatchConvNet, SqueezeExcite, TrunkBlock
 from vattn_utils.models.vit import SelfAttention, TransformerBlock, ViT
 
@@ -56,35 +58,33 @@ def walked(layer: Any, x: Tensor, shares: Shares) -> Tensor:
 
 
 @walked.register
-def _(layer: layers.Dense, x, shares):
+def _(layer: layers.Dense, x: Tensor, shares: Shares) -> Tensor:
     x = linear(x, layer.kernel, layer.bias, shares.biases)
     return x if layer.activation is keras.activations.linear else activation(x, layer.activation)
 
 
-@walked.register(layers.Conv2D)
-@walked.register(layers.DepthwiseConv2D)
-def _(layer, x, shares):
+@walked.register
+def _(layer: layers.Conv2D | layers.DepthwiseConv2D, x: Tensor, shares: Shares) -> Tensor:
     return activation(convolution(x, layer, shares.biases), layer.activation)
 
 
-@walked.register(layers.LayerNormalization)
-@walked.register(layers.Identity)
-def _(layer, x, shares):
+@walked.register
+def _(layer: layers.LayerNormalization | layers.Identity, x: Tensor, shares: Shares) -> Tensor:
     return layer_norm(x, layer, shares.biases)
 
 
 @walked.register
-def _(layer: LayerScale, x, shares):
+def _(layer: LayerScale, x: Tensor, shares: Shares) -> Tensor:
     return x * layer.gamma
 
 
 @walked.register
-def _(layer: MLP, x, shares):
+def _(layer: MLP, x: Tensor, shares: Shares) -> Tensor:
     return walked(layer.contract, walked(layer.expand, x, shares), shares)
 
 
 @walked.register
-def _(layer: SelfAttention, x, shares):
+def _(layer: SelfAttention, x: Tensor, shares: Shares) -> Tensor:
     tokens = x.shape[1]
     x = ops.reshape(walked(layer.query_key_value, x, shares), (-1, tokens, 3, layer.heads, layer.head_dim))
     query, key, value = ops.unstack(x, 3, axis=2)  # (B, N, heads, d_h) each
@@ -94,7 +94,7 @@ def _(layer: SelfAttention, x, shares):
 
 
 @walked.register
-def _(layer: ExternalAttention, x, shares):
+def _(layer: ExternalAttention, x: Tensor, shares: Shares) -> Tensor:
     # Both memories are weights: all relevance goes to what they are multiplied by.
     tokens, biases = x.shape[1], shares.biases
     query = linear(x, layer.query_kernel, layer.query_bias, biases)
@@ -107,19 +107,19 @@ def _(layer: ExternalAttention, x, shares):
 
 
 @walked.register
-def _(layer: TransformerBlock, x, shares):
+def _(layer: TransformerBlock, x: Tensor, shares: Shares) -> Tensor:
     x = x + walked(layer.attention, walked(layer.norm_1, x, shares), shares)
     return x + walked(layer.mlp, walked(layer.norm_2, x, shares), shares)
 
 
 @walked.register
-def _(layer: SequencePooling, x, shares):
+def _(layer: SequencePooling, x: Tensor, shares: Shares) -> Tensor:
     weights = ops.softmax(walked(layer.score, x, shares), axis=1)  # (B, N, 1)
     return product("bno,bnd->bd", weights, x)
 
 
 @walked.register
-def _(layer: AttentionPooling, x, shares):
+def _(layer: AttentionPooling, x: Tensor, shares: Shares) -> Tensor:
     # The class queries are weights, and so is all that is made of them alone.
     token = ops.cast(layer.class_query, "float32")  # (1, K, dim)
     plain = Shares(ops.ones(1), ops.ones(1))
@@ -139,17 +139,17 @@ def _(layer: AttentionPooling, x, shares):
 
 
 @walked.register
-def _(layer: PerClassLogits, x, shares):
+def _(layer: PerClassLogits, x: Tensor, shares: Shares) -> Tensor:
     return ops.sum(x * layer.kernel, axis=-1) + shares.biases[:, None] * layer.bias
 
 
 @walked.register
-def _(layer: SqueezeExcite, x, shares):
+def _(layer: SqueezeExcite, x: Tensor, shares: Shares) -> Tensor:
     return gate(x, layer.excite(layer.reduce(ops.mean(x, axis=(1, 2))))[:, None, None, :])
 
 
 @walked.register
-def _(layer: TrunkBlock, x, shares):
+def _(layer: TrunkBlock, x: Tensor, shares: Shares) -> Tensor:
     branch = x
     for part in layer.branch:
         branch = walked(part, branch, shares)
@@ -157,12 +157,12 @@ def _(layer: TrunkBlock, x, shares):
 
 
 @walked.register
-def _(layer: PatchEmbedding, x, shares):
+def _(layer: PatchEmbedding, x: Tensor, shares: Shares) -> Tensor:
     return walked(layer.projection, extract_patches(x, layer.patch_size), shares)
 
 
 @walked.register
-def _(layer: ConvolutionalTokenizer, x, shares):
+def _(layer: ConvolutionalTokenizer, x: Tensor, shares: Shares) -> Tensor:
     for index, part in enumerate(layer.convolution_layers, start=1):
         x = walked(part, x, shares)
         if index % layer.convolutions == 0:
@@ -171,7 +171,7 @@ def _(layer: ConvolutionalTokenizer, x, shares):
 
 
 @walked.register
-def _(layer: PositionEmbedding, x, shares):
+def _(layer: PositionEmbedding, x: Tensor, shares: Shares) -> Tensor:
     if layer.kind == "learned":
         return x + constant(ops.expand_dims(layer.embedding, 0), shares.constants)
     table = ops.pad(sincos_positions(layer.grid, x.shape[-1]), ((layer.prefix_tokens, 0), (0, 0)))
@@ -179,18 +179,18 @@ def _(layer: PositionEmbedding, x, shares):
 
 
 @walked.register
-def _(layer: ClassToken, x, shares):
+def _(layer: ClassToken, x: Tensor, shares: Shares) -> Tensor:
     return ops.concatenate([constant(layer.token, shares.constants), x], axis=1)
 
 
 @walked.register
-def _(layer: Registers, x, shares):
+def _(layer: Registers, x: Tensor, shares: Shares) -> Tensor:
     token = constant(layer.token, shares.constants)
     return ops.concatenate([x[:, : layer.behind], token, x[:, layer.behind :]], axis=1)
 
 
 @walked.register
-def _(model: ViT, x, shares):
+def _(model: ViT, x: Tensor, shares: Shares) -> Tensor:
     x = walked(model.tokens, x, shares)
     if model.pooling == "class":
         x = walked(model.class_token, x, shares)
@@ -212,7 +212,7 @@ def _(model: ViT, x, shares):
 
 
 @walked.register
-def _(model: PatchConvNet, x, shares):
+def _(model: PatchConvNet, x: Tensor, shares: Shares) -> Tensor:
     for part in [*model.stem, *model.trunk]:
         x = walked(part, x, shares)
     x = ops.reshape(x, (-1, x.shape[1] * x.shape[2], model.dim))
@@ -254,7 +254,7 @@ def ledger(
     }  # fmt: skip
 
 
-def _answered(model, tensors, labels):
+def _answered(model: Classifier, tensors: Sequence[Tensor], labels: Tensor) -> Tensor:
     x, biases, constants = tensors
     return sum_logits(walked(model, x, Shares(biases, constants)), labels)
 

@@ -5,6 +5,8 @@ the model's tokens, higher where there is more for `labels`. `METHODS` names the
 defined for a model. Whether such a map is right is `faithfulness`' question.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -21,6 +23,7 @@ from vattn_utils.maps.rise import rise
 from vattn_utils.maps.rivals import centre, edges, random, smooth_random
 from vattn_utils.maps.value_norm import attention_value_norm, pooling_value_norm
 from vattn_utils.models.classifier import Classifier, check_classifier
+from vattn_utils.models.fast import Tensor
 
 BATCH = 128  # images in the model at once
 
@@ -232,15 +235,15 @@ def occlusion(model: Classifier, images: np.ndarray, labels: ArrayLike, seed: in
 # What the gradients above are of: the sum of the images' logits for their labels.
 
 
-def _logits_seen(model, tensors, labels):
+def _logits_seen(model: keras.Model, tensors: Sequence[Tensor], labels: Tensor) -> Tensor:
     return sum_logits(model(*tensors), labels)
 
 
-def _logits_perturbed(model, perturbations, images, labels):
+def _logits_perturbed(model: Classifier, perturbations: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
     return sum_logits(model(images, perturbations=perturbations), labels)
 
 
-def _logits_read(model, tensors, labels):
+def _logits_read(model: Classifier, tensors: Sequence[Tensor], labels: Tensor) -> Tensor:
     """From the last block's tokens, or, where a class token answers, from those that it takes."""
     (tokens,) = tensors
     for block in model.blocks[-1:] if model.pooling == "class" else []:

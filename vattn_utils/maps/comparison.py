@@ -158,7 +158,7 @@ def judge(of: Subject, name: str, sigma: float = 0.0) -> tuple[dict[str, np.ndar
     """
     model, few = of.model, slice(of.few)
 
-    def made(what, pictures, targets):
+    def made(what: str, pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
         if (name, what) not in of.made:
             of.made[name, what] = attribution.METHODS[name](model, pictures, targets, of.seed)
         return smoothed(of.made[name, what], sigma) if sigma else of.made[name, what]
@@ -222,13 +222,14 @@ def compare(
     return Comparison({name: row[0] for name, row in rows.items()}, {name: row[1] for name, row in rows.items()})
 
 
-def _removals(of, maps):
+def _removals(of: Subject, maps: np.ndarray) -> dict[str, np.ndarray]:
     """Areas under the curves of removal: all three with the mean fill, the difference with the others.
 
     No number of an image depends on which other images are judged with it.
     """
-    colour, found = of.model.mean, {}
-    fills = {
+    colour = of.model.mean
+    found: dict[str, np.ndarray] = {}
+    fills: dict[str, faithfulness.Fill] = {
         "mean": partial(faithfulness.fill_mean, colour=colour),
         "blur": faithfulness.fill_blur,
         "linear": partial(faithfulness.fill_linear, colour=colour, seed=of.seed),
@@ -245,13 +246,13 @@ def _removals(of, maps):
     return found
 
 
-def _of_most(found):
+def _of_most(found: list[str]) -> str | None:
     """The text that more than half of them are, or None."""
-    text = max(found, key=found.count, default=None)
+    text = max(found, key=found.count, default="")
     return text if found.count(text) > len(found) / 2 else None
 
 
-def _with_interval(measure, values, seed):
+def _with_interval(measure: str, values: np.ndarray, seed: int) -> str:
     # The pointing game is hit or missed: where all hit, a bootstrap's interval has no width.
     # And Wilson's is not the same above and below.
     if measure == "pointing":

@@ -87,7 +87,7 @@ def fill_linear(
     return filled
 
 
-def _imputed(images, holes):
+def _imputed(images: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """Images in which each pixel of a hole is the weighted mean of its eight neighbours in the image.
 
     A row of pixels depends on itself and on the rows above and below it, so the system is block tridiagonal: one
@@ -101,7 +101,9 @@ def _imputed(images, holes):
     total = beside.sum(axis=1) + np.outer((rows > 0) + 0.0 + (rows < height - 1), beyond.sum(axis=1))
     share = (holes / total)[..., None]  # (B, H, W, 1); a known pixel is its own equation
     known = np.where(holes[..., None], 0.0, images)
-    carried, values = [], []  # what a row passes to the one above, and its values without that
+    # What a row passes to the one above, and its values without that.
+    carried: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for row in rows:
         matrix = np.eye(width) - share[:, row] * beside
         right = np.concatenate([share[:, row] * beyond, known[:, row]], axis=-1)
@@ -190,7 +192,7 @@ def remove_by_rank(
     patches = ranks.shape[1]
     shares = np.linspace(0, 1, steps + 1)
 
-    def probability(rank, share):
+    def probability(rank: np.ndarray, share: float) -> np.ndarray:
         removed = (rank < round(share * patches)).reshape(maps.shape)
         removed = removed.repeat(height // maps.shape[1], axis=1).repeat(width // maps.shape[2], axis=2)
         found = np.asarray(predict(fill(images, removed)))

@@ -6,7 +6,7 @@ it on request too, only that nobody in the model asks: here each of these layers
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -80,10 +80,10 @@ def _asked(model: keras.Model) -> Iterator[list[np.ndarray]]:
             del vars(layer)["call"]
 
 
-def _asking(call, seen):
+def _asking(call: Callable[..., Any], seen: list[np.ndarray]) -> Callable[..., Any]:
     """A layer's `call` that asks for the scores, keeps them, and returns what was asked for."""
 
-    def asking(*arguments: Any, return_attention_scores: bool = False, **named: Any):
+    def asking(*arguments: Any, return_attention_scores: bool = False, **named: Any) -> Any:
         output, scores = call(*arguments, return_attention_scores=True, **named)
         seen.append(ops.convert_to_numpy(ops.cast(scores, "float32")))
         return (output, scores) if return_attention_scores else output

@@ -7,8 +7,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vattn_utils.models.fast import Tensor
 
-def gradient(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+Function = Callable[..., Tensor]  # whose gradient is taken: to a scalar
+Slopes = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], Sequence[Tensor]]  # of arrays and constants, compiled
+
+
+def gradient(function: Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The gradients of a function of arrays that are computed by Keras, on whatever backend.
 
     Args:
@@ -26,7 +31,7 @@ def gradient(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list
 
 
 def compiled_gradient(
-    model: Any, function: Callable[..., Any], arrays: Sequence[np.ndarray], *constants: ArrayLike
+    model: Any, function: Function, arrays: Sequence[np.ndarray], *constants: ArrayLike
 ) -> list[np.ndarray]:
     """`gradient` of a function of a model, compiled once for each model: for the same gradient of many images.
 
@@ -46,7 +51,7 @@ def compiled_gradient(
     return [keras.ops.convert_to_numpy(part).astype("float32") for part in found]
 
 
-def sum_logits(logits: Any, labels: np.ndarray) -> Any:
+def sum_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The sum over the images of each one's logit for its label: its gradient is one image's for each image.
 
     Args:
@@ -57,7 +62,7 @@ def sum_logits(logits: Any, labels: np.ndarray) -> Any:
     return keras.ops.sum(keras.ops.take_along_axis(logits, chosen, axis=1))
 
 
-def _tensorflow(function, arrays):
+def _tensorflow(function: Function, arrays: Sequence[np.ndarray]) -> Sequence[Tensor]:
     import tensorflow as tf
 
     tensors = [tf.convert_to_tensor(array) for array in arrays]
@@ -67,29 +72,31 @@ def _tensorflow(function, arrays):
     return tape.gradient(value, tensors)
 
 
-def _jax(function, arrays):
+def _jax(function: Function, arrays: Sequence[np.ndarray]) -> Sequence[Tensor]:
     import jax
 
     return jax.grad(lambda tensors: function(*tensors))(arrays)
 
 
-def _torch(function, arrays):
+def _torch(function: Function, arrays: Sequence[np.ndarray]) -> Sequence[Tensor]:
     import torch
 
     tensors = [keras.ops.convert_to_tensor(array).requires_grad_() for array in arrays]
     return torch.autograd.grad(function(*tensors), tensors, allow_unused=True)
 
 
-def _compiled_tensorflow(model, function, arrays, constants):
+def _compiled_tensorflow(
+    model: Any, function: Function, arrays: Sequence[np.ndarray], constants: Sequence[np.ndarray]
+) -> Slopes:
     import tensorflow as tf
 
-    def of_any_number(array):
+    def of_any_number(array: np.ndarray) -> Any:
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
     signature = [[*map(of_any_number, arrays)], [*map(of_any_number, constants)]]
 
     @tf.function(input_signature=signature, autograph=False)  # whose cache would hold the model for good
-    def slopes(tensors, given):
+    def slopes(tensors: list[Tensor], given: list[Tensor]) -> list[Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             value = function(model, tensors, *given)
@@ -98,12 +105,15 @@ def _compiled_tensorflow(model, function, arrays, constants):
     return slopes
 
 
-def _compiled_jax(model, function, arrays, constants):
+def _compiled_jax(
+    model: Any, function: Function, arrays: Sequence[np.ndarray], constants: Sequence[np.ndarray]
+) -> Slopes:
     import jax
 
     variables = getattr(model, "variables", [])
 
-    def value(tensors, weights, given):  # the weights are handed in, or they would be compiled in
+    # The weights are handed in, or they would be compiled in.
+    def value(tensors: list[Tensor], weights: list[Tensor], given: list[Tensor]) -> Tensor:
         with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
             return function(model, tensors, *given)
 
@@ -111,7 +121,9 @@ def _compiled_jax(model, function, arrays, constants):
     return lambda tensors, given: slopes(tensors, [variable.value for variable in variables], given)
 
 
-def _compiled_torch(model, function, arrays, constants):
+def _compiled_torch(
+    model: Any, function: Function, arrays: Sequence[np.ndarray], constants: Sequence[np.ndarray]
+) -> Slopes:
     return lambda tensors, given: gradient(lambda *t: function(model, list(t), *given), tensors)
 
 

@@ -122,7 +122,9 @@ def mosaics(
     return np.concatenate(rows, axis=1), theirs[chosen]
 
 
-def _fours(confident, labels, classes, number, random):
+def _fours(
+    confident: np.ndarray, labels: np.ndarray, classes: np.ndarray, number: int, random: np.random.Generator
+) -> np.ndarray:
     """For each mosaic four images of four classes, none of them twice, `(number, 4)`."""
     left = {label: list(random.permutation(confident[labels[confident] == label])) for label in classes}
     chosen = []
@@ -151,16 +153,16 @@ def grid_pointing(maps: ArrayLike, cells: ArrayLike) -> np.ndarray:
     return mass(maps, of_row == np.asarray(cells)[:, None, None])
 
 
-def _above(maps, threshold):
+def _above(maps: np.ndarray, threshold: float) -> np.ndarray:
     flat = _flat(maps)
     return flat >= threshold * flat.max(axis=1, keepdims=True)
 
 
-def _flat(values):
+def _flat(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1)
 
 
-def _with_masks(maps, masks):
+def _with_masks(maps: ArrayLike, masks: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays of one shape, each mask neither empty nor full."""
     maps = checked(maps)
     masks = np.asarray(masks, bool)

@@ -20,7 +20,7 @@ LEVELS = 4  # of heat in a cell
 
 
 @cache  # the lines of all records are many megabytes
-def _lines():
+def _lines() -> list[dict[str, Any]]:
     try:
         return records.measured("faithfulness")
     except records.RecordError:
@@ -149,12 +149,12 @@ def table(record: str) -> str:
     return "\n".join(lines)
 
 
-def _heated(name, text, share):
+def _heated(name: str, text: str, share: float) -> str:
     level = int(np.clip(np.ceil(LEVELS * share - 0.5), 0, LEVELS))
     return f'<span class="{name}-{level}">{text}</span>' if level else text
 
 
-def _found(record):
+def _found(record: str) -> dict[str, Mapping[str, Any]]:
     found = cells(record)
     if not found:
         raise ValueError(f"nobody measured {record}; run benchmarks/faithfulness.py")

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from vattn_utils import data
+from vattn_utils.data.checks import check_choice
 from vattn_utils.data.dataset import Dataset
 from vattn_utils.maps import attribution, comparison, faithfulness, localisation, sanity
+from vattn_utils.maps.faithfulness import Removal
 from vattn_utils.maps.pixels import smoothed
-from vattn_utils.models.layers import check_choice
+from vattn_utils.models.classifier import Classifier
 from vattn_utils.statistics import bootstrap, not_zero, spearman
 from vattn_utils.training import records
 
@@ -225,7 +227,14 @@ def measure(
         )
 
 
-def _removal(model, images, labels, maps, seed, ends=None):
+def _removal(
+    model: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    maps: np.ndarray,
+    seed: int,
+    ends: np.ndarray | None = None,
+) -> Removal:
     return faithfulness.remove_by_rank(
         partial(attribution.probabilities, model),
         images,
@@ -238,19 +247,21 @@ def _removal(model, images, labels, maps, seed, ends=None):
     )
 
 
-def _new_weights(model, method, images, labels, maps, seed):
+def _new_weights(
+    model: Classifier, method: str, images: np.ndarray, labels: np.ndarray, maps: np.ndarray, seed: int
+) -> np.ndarray:
     with sanity.kept_weights(model):
         sanity.randomise(model, np.random.default_rng(seed))
         return spearman(maps, attribution.METHODS[method](model, images, labels, seed))
 
 
-def _localisation(model, method, maps, dataset: Dataset, images):
+def _localisation(model: Classifier, method: str, maps: np.ndarray, dataset: Dataset, images: int) -> np.ndarray | None:
     if dataset.masks_test is None:
         return None
     return localisation.rank_accuracy(comparison.enlarged(model, method, maps), dataset.masks_test[:images])
 
 
-def _rounded(value):
+def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _rounded(of) for name, of in value.items()}
     return np.round(value, DIGITS).tolist() if isinstance(value, np.ndarray) else value

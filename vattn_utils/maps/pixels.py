@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from vattn_utils.data.checks import check_choice
 from vattn_utils.maps.gradients import gradient
 from vattn_utils.models.classifier import Classifier, check_classifier
+from vattn_utils.models.fast import Tensor
 
 PROBES = 4  # random images: a maximum is taken from one pixel only, so one image alone shows less than what is seen
 
@@ -49,7 +50,7 @@ def receptive_field(model: Classifier, seed: int = 0) -> ReceptiveField:
     noise = np.random.default_rng(seed).uniform(0, 255, (PROBES, 1, size, size, 3))
     images = np.broadcast_to(noise, (PROBES, len(places), size, size, 3)).reshape(-1, size, size, 3)
 
-    def own_values(x):
+    def own_values(x: Tensor) -> Tensor:
         tokens = model.encode(x, until=0)[0][:, -rows * columns :]  # class tokens and registers stand in front
         chosen = ops.convert_to_tensor(np.tile(places, PROBES), "int32")[:, None, None]
         return ops.sum(ops.square(ops.take_along_axis(tokens, chosen, axis=1)))
@@ -62,7 +63,7 @@ def receptive_field(model: Classifier, seed: int = 0) -> ReceptiveField:
     return ReceptiveField(extent, shift)
 
 
-def _reach(seen, tokens, step):
+def _reach(seen: np.ndarray, tokens: np.ndarray, step: float) -> tuple[float, float]:
     """Extent and shift along one axis, from the pixels that each token sees, bool `(tokens, length)`.
 
     The border hides where the first tokens' fields begin and where the last ones' end.

@@ -14,7 +14,7 @@ took.
 import keras
 from keras import ops
 
-from vattn_utils.models.layers import Tensor
+from vattn_utils.models.fast import Tensor
 
 
 def _shaped(share: Tensor, like: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from vattn_utils.maps.given import check_kind, method, own_query
 from vattn_utils.models.attention_map import maps
 from vattn_utils.models.classifier import Classifier, check_classifier
 from vattn_utils.models.eanet import ExternalAttention, double_normalise
-from vattn_utils.models.layers import SequencePooling, Tensor
+from vattn_utils.models.fast import Tensor
+from vattn_utils.models.layers import SequencePooling
 from vattn_utils.models.patch_convnet import AttentionPooling, PatchConvNet
 from vattn_utils.models.vit import SelfAttention, ViT
 
@@ -68,7 +69,7 @@ def _attending(model: Classifier, images: np.ndarray) -> Iterator[tuple[Any, Ten
             yield model.sequence_pooling, model.norm(tokens)[:, model.prefix_tokens :]
 
 
-def _measured(layer, tokens):
+def _measured(layer: Any, tokens: Tensor) -> ValueNorm:
     """The `ValueNorm` of a layer: by the heads' products two by two, since their weighted vectors are too many."""
     _, weights = layer(tokens, return_attention=True)
     if isinstance(layer, ExternalAttention):
@@ -96,7 +97,7 @@ def values(layer: Any, tokens: Tensor) -> Tensor:
 
 
 @values.register
-def _(layer: SelfAttention, tokens):
+def _(layer: SelfAttention, tokens: Tensor) -> Tensor:
     count = tokens.shape[1]
     value = ops.reshape(layer.query_key_value(tokens), (-1, count, 3, layer.heads, layer.head_dim))[:, :, 2]
     kernel = ops.reshape(layer.output_projection.kernel, (layer.heads, layer.head_dim, -1))
@@ -104,19 +105,19 @@ def _(layer: SelfAttention, tokens):
 
 
 @values.register
-def _(layer: ExternalAttention, tokens):
+def _(layer: ExternalAttention, tokens: Tensor) -> Tensor:
     kernel = ops.reshape(layer.output_kernel, (layer.inner_heads, layer.head_dim, -1))
     return ops.einsum("sd,hde->she", layer.memory_value + layer.memory_value_bias, kernel)[None]
 
 
 @values.register
-def _(layer: SequencePooling, tokens):
+def _(layer: SequencePooling, tokens: Tensor) -> Tensor:
     return tokens[:, :, None]
 
 
 @values.register
-def _(layer: AttentionPooling, tokens):
-    def f(normed):
+def _(layer: AttentionPooling, tokens: Tensor) -> Tensor:
+    def f(normed: Tensor) -> Tensor:
         found = ops.matmul(layer.value(normed), layer.output_projection.kernel)
         return found if layer.layer_scale is None else layer.scale_1(found)
 

@@ -21,7 +21,8 @@ from keras import ops
 
 from vattn_utils.models.classifier import Classifier
 from vattn_utils.models.eanet import ExternalAttention, double_normalise, softmax_over_tokens
-from vattn_utils.models.layers import PerClassLogits, Tensor
+from vattn_utils.models.fast import Tensor
+from vattn_utils.models.layers import PerClassLogits
 from vattn_utils.models.patch_convnet import PatchConvNet
 from vattn_utils.models.vit import ViT
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from vattn_utils.models.classifier import Classifier
-from vattn_utils.models.layers import Tensor
+from vattn_utils.models.fast import Tensor
 from vattn_utils.training.records import RecordError
 
 BOUND = 1e-4  # by how much a graph of `whole` may differ from Keras, in logits and in shares of attention

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vattn_utils.models.layers import register
+from vattn_utils.models.fast import register
 
 
 @register
