@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from docutils import nodes
@@ -9,6 +10,7 @@ from docutils.utils import new_document
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
+from bookproof import picture
 from bookproof.sphinx import gallery
 
 
@@ -42,3 +44,21 @@ def test_a_picture_in_the_gallery_is_small():
     Image.fromarray(np.zeros((1200, 900, 3), np.uint8)).save(written, "png")
     picture = Image.open(io.BytesIO(gallery.small(written.getvalue())))
     assert picture.size == (216, 288)
+
+
+def test_a_figure_has_a_small_twin_for_the_dark_page_and_another_picture_keeps_its_paper():
+    figure, axis = plt.subplots(figsize=(2, 1))
+    axis.set_facecolor("none")
+    axis.plot([0, 1])
+    png, _, _ = picture.png(figure)
+    plt.close(figure)
+    shades = gallery.shades(png)
+    assert list(shades) == ["only-light", "only-dark"]
+    light, dark = (
+        np.asarray(Image.open(io.BytesIO(gallery.small(data))).convert("RGBA")).astype(int) for data in shades.values()
+    )
+    paper, ink = light[..., :3].min(axis=2) > 250, light[..., :3].max(axis=2) < 60
+    assert dark[paper][:, 3].mean() < 10 < 150 < dark[ink][:, :3].mean()
+    written = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(written, "png")
+    assert list(gallery.shades(written.getvalue())) == ["on-paper"]

@@ -5,7 +5,8 @@
 
 shows the notebooks of the table of contents, in its order, that say what they ask (`bookproof_question`, see
 `preview`). The answer is what stands first in bold in the output of the cell tagged `excerpt-...`; the picture is the
-chapter's first that is no higher than wide, made small. The minutes to run are what the chapter itself printed:
+chapter's first that is no higher than wide, made small, with its twin for a dark page. The minutes to run are what the
+chapter itself printed:
 
     bookproof_minutes: (\\d+) min published    # a regular expression; its first group is the number
 """
@@ -22,6 +23,7 @@ from docutils import nodes
 from PIL import Image
 from sphinx.util.docutils import SphinxDirective
 
+from bookproof import picture
 from bookproof.notebooks import Node, code_cells, printed, tags
 from bookproof.sphinx import preview
 from bookproof.sphinx.excerpts import TAG
@@ -62,11 +64,17 @@ def minutes(notebook: Node, doctree: nodes.document, pattern: str) -> str:
 
 def small(data: bytes) -> bytes:
     """A picture at no more than `EDGE`, as WebP."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    picture.thumbnail(EDGE)
+    shrunk = Image.open(io.BytesIO(data)).convert("RGBA")
+    shrunk.thumbnail(EDGE)
     written = io.BytesIO()
-    picture.save(written, "webp", quality=50)
+    shrunk.save(written, "webp", quality=50)
     return written.getvalue()
+
+
+def shades(data: bytes) -> dict[str, bytes]:
+    """{class: picture} for light and dark pages: the picture and its twin, or the one on white paper in both."""
+    twin = picture.dark(data)
+    return {"on-paper": data} if twin is None else {"only-light": data, "only-dark": twin}
 
 
 def lies(path: Path) -> bool:
@@ -96,13 +104,13 @@ def card(app: Any, page: str, name: str) -> nodes.container:
     uri = app.builder.get_relative_uri(page, name)
     for image in doctree.findall(nodes.image):
         if image["uri"] in env.images and image.get("alt") and lies(Path(app.srcdir, image["uri"])):
-            target = Path(app.outdir, "_images", f"{Path(name).name}-small.webp")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(small(Path(app.srcdir, image["uri"]).read_bytes()))
-            up = "../" * page.count("/")
-            alt = html.escape(image["alt"])
-            picture = f'<img class="on-paper" src="{up}_images/{target.name}" alt="{alt}" loading="lazy">'
-            shown += nodes.raw("", picture, format="html")
+            folder, up, alt = Path(app.outdir, "_images"), "../" * page.count("/"), html.escape(image["alt"])
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind, data in shades(Path(app.srcdir, image["uri"]).read_bytes()).items():
+                target = folder / f"{Path(name).name}-{kind}.webp"
+                target.write_bytes(small(data))
+                told = f'<img class="{kind}" src="{up}_images/{target.name}" alt="{alt}" loading="lazy">'
+                shown += nodes.raw("", told, format="html")
             break
     title = env.titles[name].astext()
     shown += nodes.paragraph("", "", nodes.reference(title, title, internal=True, refuri=uri))
