@@ -41,6 +41,16 @@ def test_the_page_holds_each_map_to_half_a_level_of_its_maximum():
     assert "{{" not in html
 
 
+def test_a_title_is_text_on_the_page_and_on_paper_whatever_stands_in_it():
+    title = "<b>Self</b> & $x$"
+    page = side_by_side(PHOTOGRAPHS, ("one", "two"), [panel(title=title)], 2, "See.", "Squares.")
+    assert "<b>" not in page.html
+    assert "&lt;b&gt;Self&lt;/b&gt; &amp; $x$: the same photograph" in page.html
+    assert page.text.startswith(title)
+    assert not page.still.axes[0].title.get_parse_math()
+    plt.close(page.still)
+
+
 def test_what_is_verified_is_all_that_the_page_draws():
     first = panel()
     page = made(first)

@@ -6,6 +6,7 @@ photograph is as bright as it was, and elsewhere by the root of the share of tha
 """
 
 import base64
+import html
 import io
 import json
 import re
@@ -79,7 +80,7 @@ def side_by_side(
     }
     text = f"{', '.join(panel.title for panel in panels)}: the same photograph, patch by patch."
     holes = {
-        "text": text,
+        "text": html.escape(text),
         "dim": str(DIM),
         # No "<", so that a name in it cannot end the block.
         "told": json.dumps(told, ensure_ascii=False).replace("<", "\\u003c"),
@@ -89,14 +90,14 @@ def side_by_side(
         "script": (FOLDER / "side_by_side.js").read_text(encoding="utf-8").rstrip(),
     }
     template = (FOLDER / "side_by_side.html").read_text(encoding="utf-8")
-    html = re.sub(r"{{(\w+)}}", lambda hole: holes[hole[1]], template)
+    page = re.sub(r"{{(\w+)}}", lambda hole: holes[hole[1]], template)
     arrays = {
         "photographs": pixels,
         "maps": [panel.maps for panel in panels],
         "shares": [panel.shares for panel in panels],
     }
     still = _still(pixels[0], panels, opens, edge)
-    return Moving(html, text, arrays, still, " ".join(caption.split()), alt)
+    return Moving(page, text, arrays, still, " ".join(caption.split()), alt)
 
 
 def _check_panel(panel: Panel, count: int, edge: int) -> None:
@@ -143,5 +144,5 @@ def _still(photograph: np.ndarray, panels: Sequence[Panel], opens: int, edge: in
         axis.imshow(lit(photograph, values), extent=(-0.5, edge - 0.5, edge - 0.5, -0.5))
         axis.plot(column, row, "s", markersize=17, markerfacecolor="none", markeredgecolor="cyan", markeredgewidth=1.6)
         axis.set(xticks=[], yticks=[])
-        axis.set_title(panel.title)
+        axis.set_title(panel.title, parse_math=False)
     return figure
