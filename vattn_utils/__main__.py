@@ -69,7 +69,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
         kind = _names if field.name == "augmentation" else type(field.default)
         recipe.add_argument("--" + field.name.replace("_", "-"), type=kind, help=field.metadata["meaning"])
 
-    def do(options):
+    def do(options: argparse.Namespace) -> None:
         changes = {field.name: getattr(options, field.name) for field in fields}
         try:
             overrides = dict(map(_override, options.set))
@@ -106,16 +106,16 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--run", metavar="NAME", help="train this one alone, in this process")
     where.add_argument("--ray", metavar="ADDRESS", help="train on this Ray cluster; local: on one begun here")
 
-    def do(options):
+    def do(options: argparse.Namespace) -> int:
         runs = sweep_file.read(options.file)
         if options.list:
             print(sweep_standing.listing(runs, options.state))
-        elif options.run:
+            return 0
+        if options.run:
             return sweep.run_one(runs, options.run, options.state, options.hours)
-        else:
-            if options.processes is not None and options.processes < 1:
-                parser.error(f"--processes {options.processes} trains nothing; give 1 or more")
-            return min(sweep.sweep_all(runs, options.hours, options.processes, options.state, options.ray), 1)
+        if options.processes is not None and options.processes < 1:
+            parser.error(f"--processes {options.processes} trains nothing; give 1 or more")
+        return min(sweep.sweep_all(runs, options.hours, options.processes, options.state, options.ray), 1)
 
     parser.set_defaults(do=do)
 
@@ -126,7 +126,7 @@ def _records(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tensorboard", action="store_true", help="write every record's history for TensorBoard")
 
-    def do(options):
+    def do(options: argparse.Namespace) -> bool:
         if options.tensorboard:
             recorded = records.load_all()
             for record in recorded:
@@ -139,6 +139,7 @@ def _records(parser: argparse.ArgumentParser) -> None:
             return bool(faults)
         else:
             print(records.table())
+        return False
 
     parser.set_defaults(do=do)
 
@@ -153,7 +154,7 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", help="of this one only the passport: what the book says under its maps")
     parser.add_argument("--seed", type=int, default=0, help="of ties, noise, mosaics and weights drawn anew")
 
-    def do(options):
+    def do(options: argparse.Namespace) -> None:
         try:
             if options.data:
                 _own(options.data, records.load(options.record).config.get("image_size", 32))
@@ -185,7 +186,7 @@ def _publish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="replace an older publication in that folder")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload it there too; needs huggingface_hub and a token")
 
-    def do(options):
+    def do(options: argparse.Namespace) -> None:
         if options.push:
             upload.check(options.push)
         if options.space:

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -19,7 +20,7 @@ import matplotlib.pyplot as plt
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Send what libraries write to the file descriptor of stderr to nowhere; exceptions still arrive."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -136,7 +137,9 @@ class Chapter:
             self._made[asked] = self._run(kind, dataset, variant, name, base, overrides)
         return self._made[asked]
 
-    def _run(self, kind, dataset, variant, name, base, overrides):
+    def _run(
+        self, kind: str, dataset: Dataset, variant: str, name: str, base: str | None, overrides: dict[str, Any]
+    ) -> records.Record:
         if self.published:
             return records.load(name)
         if self.full:
@@ -146,7 +149,7 @@ class Chapter:
         recipe = dataclasses.replace(recipe, epochs=self.epochs or recipe.epochs)
         if self.directory:
             place = Path(self.directory)
-            kept = dict(root=place / "records", directory=place / "runs" / name)
+            kept: dict[str, Any] = dict(root=place / "records", directory=place / "runs" / name)
         else:  # where a cell may be run again
             kept = dict(root=Path("_build/records") if self.full else self._folder.name, replace=True)
         return train.train(kind, dataset, variant, recipe, name, overrides, base=base, **kept)

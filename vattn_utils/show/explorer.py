@@ -24,6 +24,7 @@ from vattn_utils.maps import attention, attribution
 from vattn_utils.maps.attention import AttentionMap
 from vattn_utils.models.classifier import Classifier, check_classifier
 from vattn_utils.show import explorer_page
+from vattn_utils.show.explorer_page import Arrays
 
 MAX_BYTES = 500_000  # of the HTML: a chapter may have 2 MB
 MAX_IMAGES = 64  # to choose from, whatever their maps weigh
@@ -132,14 +133,16 @@ def explorer(
     return Explorer(html, text, drawn)
 
 
-def _probabilities(model, images):
+def _probabilities(model: Classifier, images: np.ndarray) -> np.ndarray:
     logits = ops.convert_to_numpy(ops.cast(model(images, training=False), "float32"))
     if not np.isfinite(logits).all():
         raise ValueError("the logits hold NaN or infinity; look at the model's weights")
     return ops.convert_to_numpy(ops.softmax(logits))
 
 
-def _seen(model, images, classes):
+def _seen(
+    model: Classifier, images: np.ndarray, classes: np.ndarray
+) -> tuple[list[AttentionMap], np.ndarray | None, np.ndarray | None]:
     """The model's attention, its rollout, and the evidence for the classes; None for what it has not."""
     if "evidence" in attribution.methods(model):
         layers, gradients = attribution.attention_gradients(model, images, classes)
@@ -150,7 +153,7 @@ def _seen(model, images, classes):
     return layers, attention.rollout(mixing) if mixing else None, evidence
 
 
-def _fitting(about, exact, shown, mixing):
+def _fitting(about: dict[str, Any], exact: Arrays, shown: Mapping[str, AttentionMap], mixing: bool) -> str:
     """The page with as many levels as fit into `MAX_BYTES`."""
     for levels in explorer_page.LEVELS:
         arrays = dict(exact)
@@ -166,7 +169,7 @@ def _fitting(about, exact, shown, mixing):
     raise ValueError(f"{count} images make {size:,} bytes of HTML, the limit is {MAX_BYTES:,}; {way}")
 
 
-def _described(name, layer):
+def _described(name: str, layer: AttentionMap) -> dict[str, Any]:
     """What the page must know of a layer, for JSON."""
     return {
         "name": name,
@@ -179,23 +182,25 @@ def _described(name, layer):
     }
 
 
-def _focus(layers):
+def _focus(layers: Sequence[AttentionMap]) -> np.ndarray:
     """The patch of each image that is attended to most, `(B,)`: by the pooling, or by the last layer in all."""
     last = layers[-1]
-    if last.kind == "external":
+    if last.slot_maps is not None:
         places = last.slot_maps[..., -last.grid[0] * last.grid[1] :]
     else:
         places = last.weights[..., last.prefix_tokens :]
     return places.mean(axis=(1, 2)).argmax(axis=-1)
 
 
-def _widest_head(layer):
+def _widest_head(layer: AttentionMap) -> int:
     """The head of a layer whose maps are spread over the most places, on average."""
     maps = layer.weights if layer.slot_maps is None else layer.slot_maps
     return int(attention.spread(maps).mean(axis=(0, 2)).argmax())
 
 
-def _checked_presets(presets, layers, count, grid):
+def _checked_presets(
+    presets: Mapping[str, Mapping[str, int | str]], layers: Sequence[dict[str, Any]], count: int, grid: tuple[int, int]
+) -> dict[str, dict[str, Any]]:
     """The presets as the page takes them: every one leads somewhere."""
     if not isinstance(presets, Mapping):
         raise TypeError(f"presets is {type(presets).__name__}; give a dict, {{text: dict(layer=3, head=2)}}")

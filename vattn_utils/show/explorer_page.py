@@ -32,7 +32,7 @@ def _template() -> str:
     return _read("explorer.html").replace("{{style}}", style).replace("{{script}}", script)
 
 
-def _read(name):
+def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -59,8 +59,10 @@ def in_levels(name: str, layer: AttentionMap, levels: int, mixing: bool = True) 
 
     mixing: of an `EANet`: whether the maps of its slots were made by a softmax over the tokens.
     """
-    if layer.kind == "external":
-        return _external_in_levels(name, layer, levels, mixing)
+    if layer.slot_maps is not None:
+        # What was divided by its sum over the slots; without mixing that is A, and the slots' maps were made of it.
+        maps = layer.slot_maps if mixing else layer.weights.swapaxes(2, 3)  # (B, heads, S, N)
+        return _slots_in_levels(name, maps, prod(layer.grid), levels)
     weights = layer.weights[..., layer.prefix_tokens :]
     top, arrays = _rooted(f"{name}.top", weights.max(axis=-1))
     arrays[f"{name}.bytes"] = _in_units(weights, top[..., None] / levels)
@@ -69,18 +71,16 @@ def in_levels(name: str, layer: AttentionMap, levels: int, mixing: bool = True) 
     return arrays
 
 
-def _external_in_levels(name, layer, levels, mixing):
-    # What was divided by its sum over the slots; without mixing it is A itself, and the slots' maps were made of it.
-    maps = layer.slot_maps if mixing else layer.weights.swapaxes(2, 3)  # (B, heads, S, N)
+def _slots_in_levels(name: str, maps: np.ndarray, patches: int, levels: int) -> Arrays:
     whole = np.round(maps.sum(axis=-1), 4).astype("float32")  # 1 with mixing
-    maps = maps[..., -prod(layer.grid) :]  # class tokens have no place
+    maps = maps[..., -patches:]  # class tokens have no place
     top, tops = _rooted(f"{name}.top", maps.max(axis=-1))
     total, totals = _rooted(f"{name}.sums", maps.sum(axis=-2))
     unit = np.minimum(top[..., None], total[:, :, None]) / levels
     return {**tops, **totals, f"{name}.whole": whole, f"{name}.bytes": _in_units(maps, unit)}
 
 
-def _rooted(name, values):
+def _rooted(name: str, values: np.ndarray) -> tuple[np.ndarray, Arrays]:
     """Values, not negative, to four digits in two bytes: as the root of each one's part of the largest.
 
     Returns them as they will be read, and the arrays that say so: the small ones are as exact as the large.
@@ -92,7 +92,7 @@ def _rooted(name, values):
     return most * (roots / 65535) ** 2, {name: roots, f"{name}_most": most}
 
 
-def _in_units(values, unit):
+def _in_units(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Values, not negative, as the nearest whole number of units, in bytes."""
     return np.minimum(np.rint(values / unit), 255).astype("uint8")
 

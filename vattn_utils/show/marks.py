@@ -42,5 +42,5 @@ def name_marks(axis: Axes, marks: Sequence[tuple[str, float, float, str]]) -> No
         )  # fmt: skip
 
 
-def _area(box):
+def _area(box: Bbox) -> float:
     return box.width * box.height

@@ -8,7 +8,7 @@ compares them like any other number on it. On paper, and where no script runs, `
 import base64
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ class Moving:
 
     html: self-contained, for a page of any kind.
     text: a sentence that stands for it where HTML is not shown.
-    arrays: what is drawn in it, NumPy arrays by name; whoever verifies a page compares these.
+    arrays: what is drawn in it, NumPy arrays or lists of them by name; whoever verifies a page compares these.
     still: a Matplotlib figure of the same arrays, for print and where no script runs.
     caption, alt: of both: Markdown that says what to see, and plain text that says what is drawn.
     """
 
     html: str = field(repr=False)
     text: str
-    arrays: dict[str, np.ndarray] = field(repr=False)
+    arrays: dict[str, Any] = field(repr=False)
     still: Figure = field(repr=False)
     caption: str = field(repr=False)
     alt: str = field(repr=False)
@@ -177,19 +177,21 @@ def attention_pooling(
     )
 
 
-def _moving(idea, title, shown, told, still, caption, alt, arrays):
+def _moving(
+    idea: str, title: str, shown: Mapping[str, np.ndarray], told: Mapping[str, Any], still: Figure, caption: str,
+    alt: str, arrays: dict[str, Any],
+) -> Moving:  # fmt: skip
     for name, array in shown.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or infinity; look at the model's weights")
     colours = plt.get_cmap(ATTENTION)(np.arange(256), bytes=True)[:, :3].tobytes().hex()
     written = {name: {"shape": np.shape(array), "numbers": _written(name, array)} for name, array in shown.items()}
     text = f"Moving figure: {title}."
-    # No "<", so that a name in it cannot end the block.
-    told = json.dumps({"title": title, **told, "colours": colours, "arrays": written}, ensure_ascii=False)
+    whole = json.dumps({"title": title, **told, "colours": colours, "arrays": written}, ensure_ascii=False)
     blocks = {
         "idea": idea,
         "text": text,
-        "told": told.replace("<", "\\u003c"),
+        "told": whole.replace("<", "\\u003c"),  # so that a name in it cannot end the block
         "shell": (FOLDER / "moving.js").read_text(encoding="utf-8").rstrip(),
         "script": (FOLDER / f"moving_{idea}.js").read_text(encoding="utf-8").rstrip(),
     }
@@ -198,17 +200,17 @@ def _moving(idea, title, shown, told, still, caption, alt, arrays):
     return Moving(html, text, arrays, still, " ".join(caption.split()), alt)
 
 
-def _written(name, array):
+def _written(name: str, array: np.ndarray) -> str:
     """Numbers with a space between them, without the zero before the point: -.12 1.50."""
     digits = DECIMALS.get(name, 2)
     return " ".join(re.sub(r"\b0\.", ".", f"{number:.{digits}f}") for number in np.ravel(array))
 
 
-def _pictures(pictures):
+def _pictures(pictures: Sequence[np.ndarray] | np.ndarray) -> dict[str, Any]:
     packed = [base64.b64encode(np.clip(np.rint(one), 0, 255).astype("uint8").tobytes()).decode() for one in pictures]
     return {"pictures": packed, "size": np.shape(pictures[0])[:2]}
 
 
-def _check_picture(picture):
+def _check_picture(picture: np.ndarray) -> None:
     if np.ndim(picture) != 3 or np.shape(picture)[-1] != 3:
         raise ValueError(f"a picture of shape {np.shape(picture)} is not (H, W, 3); give one colour image, 0 to 255")

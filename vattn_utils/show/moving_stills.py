@@ -116,7 +116,7 @@ def softmax(scores: np.ndarray, axis: int = -1) -> np.ndarray:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
-def _normalised(scores):
+def _normalised(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Slot maps, double normalisation, and the softmax over the slots, each `(tokens, slots)`."""
     slot_maps = softmax(scores, axis=0)
     return slot_maps, slot_maps / slot_maps.sum(axis=1, keepdims=True), softmax(scores)

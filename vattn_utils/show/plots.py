@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from vattn_utils.maps.attention import to_image_size
@@ -107,13 +109,11 @@ def overlay(
     """Images `(N, H, W, 3)`, 0 to 255, each beside itself under its map `(N, rows, columns)`; `label` of the scale."""
     maps = np.asarray(maps)
     figure, axes = _grid(len(pictures), columns // 2, size, 2)
-    top = maps.max()
-    for index, picture in enumerate(pictures):
-        plain, covered = axes[2 * index], axes[2 * index + 1]
+    for index, (picture, (plain, covered)) in enumerate(zip(pictures, axes.reshape(-1, 2), strict=True)):
         plain.imshow(_pixels(picture))
         if titles is not None:
             plain.set_title(titles[index], parse_math=False)
-        drawn = _cover(covered, picture, maps[index], top, method)
+        drawn = _cover(covered, picture, maps[index], maps.max(), method)
     _scale(figure, drawn, axes, label)
     return figure
 
@@ -130,8 +130,7 @@ def heads_by_layers(
         shift: how many pixels beside the middle of its patch each token looks (`attention.receptive_field`).
     """
     rows, columns = layers[0].shape[-2:]
-    prefix = layers[0].shape[1] - rows * columns
-    index = prefix + query[0] * columns + query[1]
+    index = layers[0].shape[1] - rows * columns + query[0] * columns + query[1]  # class tokens stand in front
     depth, heads = len(layers), len(layers[0])
     size = min(1.3, (WIDTH - 0.8) / heads)
     figure, axes = plt.subplots(depth, heads, figsize=(size * heads + 0.8, size * depth), squeeze=False)
@@ -162,9 +161,8 @@ def slots(
     """
     order = np.argsort(-usage)[:count]
     figure, axes = _grid(len(order), columns, 1.2)
-    top = maps[order].max()
     for axis, slot in zip(axes, order, strict=False):
-        drawn = _cover(axis, picture, maps[slot], top, "nearest")
+        drawn = _cover(axis, picture, maps[slot], maps[order].max(), "nearest")
         axis.set_title(f"slot {slot}  {usage[slot]:.1%}")
     _scale(figure, drawn, axes, "share of the slot")
     return figure
@@ -225,7 +223,7 @@ def signed_maps(
     figure, axes = _grid(len(maps), 5, 1.48)
     top = np.abs(maps).max()
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", bottom=-top)
+        drawn = _cover(axis, picture, maps[index], top, "bilinear", cmap="RdBu_r", low=-top)
         axis.set_title(name + (f"  {scores[index]:.0%}" if scores is not None else ""), parse_math=False)
     _scale(figure, drawn, axes, label)
     return figure
@@ -264,17 +262,18 @@ def matrix(values: np.ndarray, xlabel: str, ylabel: str, title: str = "", size: 
     return figure
 
 
-def _cover(axis, picture, values, top, method, cmap=ATTENTION, bottom=0):
-    """Draw `picture` in grey and `values` over it, from `bottom` to `top`."""
+def _cover(
+    axis: Axes, picture: np.ndarray, values: np.ndarray, top: float, method: str, cmap: str = ATTENTION, low: float = 0
+) -> AxesImage:
+    """Draw `picture` in grey and `values` over it, from `low` to `top`."""
     picture = _pixels(picture)
     axis.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
-    values = to_image_size(values, picture.shape[:2], method)
-    drawn = axis.imshow(values, cmap=cmap, vmin=bottom, vmax=top, alpha=0.65)
+    drawn = axis.imshow(to_image_size(values, picture.shape[:2], method), cmap=cmap, vmin=low, vmax=top, alpha=0.65)
     _bare(axis)
     return drawn
 
 
-def _grid(count, columns, size, each=1):
+def _grid(count: int, columns: int, size: float, each: int = 1) -> tuple[Figure, np.ndarray]:
     """Axes for `count` pictures of `each` panels, in rows as even as they come, none wider than `WIDTH`."""
     columns = min(columns, count, max(1, int(WIDTH / (each * size) + 1e-9)))
     rows = -(-count // columns)
@@ -286,15 +285,16 @@ def _grid(count, columns, size, each=1):
     return figure, axes.flat[: each * count]
 
 
-def _scale(figure, drawn, axes, label):
+def _scale(figure: Figure, drawn: AxesImage, axes: np.ndarray, label: str) -> None:
     """The scale of a map beside all `axes`, in the map's own colours, also where it lies over a picture."""
     bar = figure.colorbar(drawn, ax=np.ravel(axes).tolist(), fraction=0.03, pad=0.02, label=label)
+    assert bar.solids is not None
     bar.solids.set_alpha(1)
 
 
-def _bare(axis):
+def _bare(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
 
 
-def _pixels(picture):
+def _pixels(picture: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.asarray(picture)), 0, 255).astype("uint8")
