@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from vattn_utils.data import shapes
+from vattn_utils.models.fast import Tensor
 
 Split = tuple[np.ndarray, np.ndarray]  # images `(N, 32, 32, 3)`, 0 to 255, and labels
 
@@ -41,13 +42,13 @@ def warm_up_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.s
 class PatchEmbedding(layers.Layer):
     """Cut into patches, project, add a learned position: `(B, H, W, 3)` to `(B, N, dim)`."""
 
-    def __init__(self, patch_size, tokens, dim):
+    def __init__(self, patch_size: int, tokens: int, dim: int) -> None:
         super().__init__()
         self.patch_size, self.tokens = patch_size, tokens
         self.projection = layers.Dense(dim, name="projection")
         self.position = layers.Embedding(tokens, dim, name="position")
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         patches = ops.image.extract_patches(images, self.patch_size)
         patches = ops.reshape(patches, (-1, self.tokens, patches.shape[-1]))
         return self.projection(patches) + self.position(ops.arange(self.tokens))

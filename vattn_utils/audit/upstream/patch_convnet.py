@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from vattn_utils.audit.upstream.example import Example, draw, warm_up_cosine
+from vattn_utils.models.fast import Tensor
 
 
 def build(dim: int = 256, depth: int = 2, squeeze_ratio: int = 8) -> Example:
@@ -33,7 +34,7 @@ def build(dim: int = 256, depth: int = 2, squeeze_ratio: int = 8) -> Example:
     class TrainMonitor(keras.callbacks.Callback):
         """Every few epochs, look at the attention over test images."""
 
-        def on_epoch_end(self, epoch, logs=None):
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             if epoch % 5 == 4:
                 self.model.predict_on_batch(test_images)
 
@@ -42,22 +43,22 @@ def build(dim: int = 256, depth: int = 2, squeeze_ratio: int = 8) -> Example:
 
 
 class SqueezeExcite(layers.Layer):
-    def __init__(self, ratio):
+    def __init__(self, ratio: int) -> None:
         super().__init__()
         self.ratio = ratio
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         self.reduce = layers.Dense(shape[-1] // self.ratio, "relu", use_bias=False)
         self.excite = layers.Dense(shape[-1], "sigmoid", use_bias=False)
         self.reduce.build((None, shape[-1]))
         self.excite.build((None, shape[-1] // self.ratio))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return x * self.excite(self.reduce(ops.mean(x, axis=(1, 2), keepdims=True)))
 
 
 class Trunk(layers.Layer):
-    def __init__(self, depth, dim, ratio):
+    def __init__(self, depth: int, dim: int, ratio: int) -> None:
         super().__init__()
         block = [
             layers.LayerNormalization(epsilon=1e-6),
@@ -68,7 +69,7 @@ class Trunk(layers.Layer):
         ]
         self.blocks = [keras.Sequential(block) for _ in range(depth)]  # the same layers in each of them
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = x + block(x)
         return x
@@ -81,17 +82,17 @@ class AttentionPooling(layers.Layer):
     what is found here was there, it is a weight.
     """
 
-    def __init__(self, dim):
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.attention = layers.MultiHeadAttention(1, key_dim=dim, dropout=0.2)
         self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in range(3)]
         self.mlp = keras.Sequential([layers.Dense(dim, "gelu"), layers.Dropout(0.2), layers.Dense(dim, "gelu")])
         self.logits = layers.Dense(10)
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="zeros", name="class_token")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         token = ops.repeat(self.token, ops.shape(x)[0], axis=0)
         x = self.norms[0](ops.concatenate([token, x], axis=1))
         attended, _ = self.attention(x[:, :1], x, return_attention_scores=True)
@@ -100,7 +101,7 @@ class AttentionPooling(layers.Layer):
 
 
 class PatchConvNet(keras.Model):
-    def __init__(self, dim, depth, ratio):
+    def __init__(self, dim: int, depth: int, ratio: int) -> None:
         super().__init__()
         resized = [layers.Rescaling(1 / 255), layers.Resizing(48, 48)]
         cropped = [layers.Rescaling(1 / 255), layers.Resizing(52, 52), layers.RandomCrop(48, 48)]
@@ -110,12 +111,12 @@ class PatchConvNet(keras.Model):
         self.stem, self.trunk = keras.Sequential(convolutions), Trunk(depth, dim, ratio)
         self.pooling = AttentionPooling(dim)
 
-    def call(self, images, training=None):
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         x = self.augmentation(images) if training else self.preprocessing(images)
         x = self.trunk(self.stem(x))
         return self.pooling(ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])))
 
-    def __call__(self, images, training=None):
+    def __call__(self, images: Tensor, training: bool | None = None) -> Tensor:
         # As the page's train_step does: the parts are called one by one. Keras' own __call__, which would tell them
         # that they train, is never entered.
         return self.call(ops.convert_to_tensor(images) if isinstance(images, np.ndarray) else images, training)

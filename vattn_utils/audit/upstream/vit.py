@@ -66,7 +66,7 @@ def build(
     return Example(name, model, train, given)
 
 
-def _mlp(x, units, rate):
+def _mlp(x: keras.KerasTensor, units: Sequence[int], rate: float) -> keras.KerasTensor:
     for count in units:
         x = layers.Dropout(rate)(layers.Dense(count, "gelu")(x))
     return x
