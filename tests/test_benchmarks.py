@@ -1,6 +1,5 @@
 """The small benchmarks: what they print and write. (`test_cost.py` and `test_short_runs.py` have the large ones.)"""
 
-
 import nbformat
 import numpy as np
 import pytest
