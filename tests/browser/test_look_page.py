@@ -116,9 +116,11 @@ class Look:
         while self.page.locator(".look-changes button").count():
             self.page.locator(".look-changes button").first.click()
             self.settle()
-        self.page.evaluate("location.hash = '#image=1&model=vit&try=heads'")
-        self.page.wait_for_function("() => !document.querySelector('#look-heads').hidden")
-        self.settle()
+        # A card keeps the record that was chosen last, and PatchConvNet's has two: the first of them first.
+        for model in ("patch_convnet", "vit"):
+            self.page.evaluate("model => { location.hash = `#image=1&model=${model}&try=heads`; }", model)
+            self.page.wait_for_function("() => !document.querySelector('#look-heads').hidden")
+            self.settle()
 
 
 @pytest.fixture(scope="module")
