@@ -1,5 +1,7 @@
 """The full-size measurement of maps, on a tiny model: what a cell holds, that it goes on, and what is said to miss."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -143,6 +145,17 @@ def test_a_passport_of_the_table_meets_its_rivals_on_the_images_that_it_has(told
 
 def test_further_trainings_of_a_recipe_are_found_by_their_names(told):
     assert list(measured.trainings("tiny")) == ["tiny", "tiny-seed-1", "tiny-seed-2"]
+
+
+def test_further_trainings_differ_from_the_first_in_their_seed_alone():
+    further = [name for name in records.names() if bench.measured.SEED in name]
+    assert further
+    for name in further:
+        first, _, seed = name.partition(bench.measured.SEED)
+        first, other = records.load(first), records.load(name)
+        assert other.recipe == dataclasses.replace(first.recipe, seed=int(seed))
+        assert (other.kind, other.variant, other.dataset) == (first.kind, first.variant, first.dataset)
+        assert bench._made(other).get_config() == bench._made(first).get_config()
 
 
 def test_of_a_record_without_a_table_the_passports_are_told(monkeypatch):
