@@ -158,6 +158,13 @@ def test_further_trainings_differ_from_the_first_in_their_seed_alone():
         assert bench._made(other).get_config() == bench._made(first).get_config()
 
 
+@pytest.mark.parametrize("name", [name for name in records.names() if bench.measured.SEED in name])
+def test_what_is_recorded_of_a_further_training_is_found_again(name):
+    ((compared, apart),) = bench.measured.derived_again(name, ["pooling"], images=16).values()
+    assert compared > 100
+    assert apart <= compared / 100  # where two patches are nearly equal, another processor may rank them the other way
+
+
 def test_of_a_record_without_a_table_the_passports_are_told(monkeypatch):
     read(monkeypatch, [])
     assert {one.method for one in measured.passports("eanet-cifar100-book")} == {"pooling", "evidence"}
