@@ -38,6 +38,58 @@ def test_a_kernel_of_a_convolution_moves_as_its_matrix_does(random):
     np.testing.assert_array_equal(kernel.reshape(36, 8), matrix)
 
 
+def orthogonal(matrix):
+    """Jordan's iteration, five steps of it, in float64."""
+    x = (matrix if len(matrix) <= len(matrix[0]) else matrix.T).astype(float)
+    x = x / np.linalg.norm(x)
+    for _ in range(5):
+        product = x @ x.T
+        x = 3.4445 * x + (-4.7750 * product + 2.0315 * product @ product) @ x
+    return x if x.shape == matrix.shape else x.T
+
+
+def test_a_matrix_moves_by_its_nesterov_momentum_made_orthogonal_and_decays(random):
+    start = random.normal(size=(12, 8)).astype("float32")
+    weight, expected, momentum = keras.Variable(start), start.astype(float), np.zeros_like(start)
+    optimizer = Muon(0.1, weight_decay=0.5, momentum=0.9)
+    for gradient in random.normal(size=(3, 12, 8)).astype("float32"):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+        momentum = 0.9 * momentum + gradient
+        expected = expected * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 12**0.5 * orthogonal(gradient + 0.9 * momentum)
+    moved = np.abs(expected - start).max()
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), expected, atol=0.03 * moved)  # bfloat16
+
+
+def test_vectors_move_as_by_adamw(random):
+    start = [random.normal(size=size).astype("float32") for size in (3, 5, 7)]
+    ours, theirs = ([keras.Variable(value) for value in start] for _ in range(2))
+    settings = dict(weight_decay=0.1, global_clipnorm=1.0)
+    optimizers = Muon(0.1, **settings), keras.optimizers.AdamW(0.1, **settings)
+    for _ in range(3):
+        gradients = [keras.ops.convert_to_tensor(random.normal(size=v.shape).astype("float32")) for v in start]
+        for optimizer, weights in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.apply(gradients, weights)
+    for one, other, before in zip(ours, theirs, start, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        assert np.abs(np.array(one) - before).min() > 1e-3
+
+
+def test_weights_move_together_as_each_would_alone(random):
+    shapes = [(8, 12), (5,), (8, 12), (2, 2, 2, 12), (12, 8), (3,), (8, 12)]
+    start = [random.normal(size=shape).astype("float32") for shape in shapes]
+    gradients = [random.normal(size=shape).astype("float32") for shape in shapes]
+    together, alone = ([keras.Variable(value) for value in start] for _ in range(2))
+    optimizer = Muon(0.1, weight_decay=0.1)
+    for _ in range(2):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients], together)
+    for weight, gradient in zip(alone, gradients, strict=True):
+        optimizer = Muon(0.1, weight_decay=0.1)
+        for _ in range(2):
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+    for one, other, before in zip(together, alone, start, strict=True):
+        np.testing.assert_allclose(one, other, atol=0.01 * np.abs(np.array(other) - before).max())  # bfloat16
+
+
 @pytest.mark.parametrize(
     ("make", "adamw"),
     [
