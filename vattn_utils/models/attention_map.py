@@ -109,7 +109,7 @@ def _external(slot_maps: np.ndarray, grid: tuple[int, int]) -> AttentionMap:
     slot_maps = slot_maps / slot_maps.sum(axis=1, keepdims=True)  # without mixing they are no softmax over tokens
     return AttentionMap(
         "external",
-        np.ascontiguousarray(np.transpose(weights, (0, 2, 1, 3))),  # (B, heads, N, S)
+        np.transpose(weights, (0, 2, 1, 3)),  # (B, heads, N, S), a view: `maps` copies it once
         grid,
-        slot_maps=np.ascontiguousarray(np.transpose(slot_maps, (0, 2, 3, 1))),  # (B, heads, S, N)
+        slot_maps=np.transpose(slot_maps, (0, 2, 3, 1)),  # (B, heads, S, N)
     )
