@@ -1,15 +1,17 @@
-"""How keras.io's own scripts are trained in short runs: what `call` names in `short_runs.toml`.
+"""What `runs.toml` and `short_runs.toml` name: how keras.io's own scripts are trained, and what a model is asked after.
 
     python -m vattn_utils sweep benchmarks/short_runs.toml --list
 
-Each function trains as its page does, with what its arguments say, goes on after the last whole epoch that `directory`
-keeps, and returns what a line of the results says of a run.
+A function that `call` names trains as its page does, with what its arguments say, goes on after the last whole epoch
+that `directory` keeps, and returns what a line of the results says of a run. One that `measure` names asks a trained
+model more than its accuracy.
 """
 
 import keras
 
 from vattn_utils import training
 from vattn_utils.audit import upstream
+from vattn_utils.maps import attention, sanity
 from vattn_utils.models.counting import parameters
 from vattn_utils.training import records
 from vattn_utils.training.loop import parts
@@ -70,6 +72,12 @@ def by_tail(dataset, seed, directory, optimizer, name="patch_convnet-cifar10-ker
     return _told(
         model, dataset, history, {**done, "learning_rate": begin, "optimizer": optimizer, "weight_decay": 1e-4}
     )
+
+
+def class_maps(model, images, labels):
+    """What `measure` names: of a model with a query for each class, how alike its maps are; 512 held-out images."""
+    (layer,) = attention.maps(model, images[:512])
+    return {name: float(of.mean()) for name, of in sanity.class_likeness(layer.patches().mean(axis=1)).items()}
 
 
 def _fit(model, directory, epochs, validation, *batches, callbacks=(), **options):

@@ -53,3 +53,15 @@ def test_weights_that_were_frozen_are_drawn_anew_as_others_are_but_statistics_st
     model.layers[0].trainable = False
     for (name, values), (_, others) in zip(sanity.cascade(model, maps), expected, strict=True):
         np.testing.assert_array_equal(values, others, err_msg=name)
+
+
+def test_maps_follow_the_class_or_the_image():
+    drawn = {"i": RANDOM.random((6, 1, 3, 3)), "c": RANDOM.random((1, 4, 3, 3))}  # by image, by class
+    looks = {name: sanity.class_likeness(np.broadcast_to(maps, (6, 4, 3, 3))) for name, maps in drawn.items()}
+    np.testing.assert_allclose(looks["i"]["two classes, one image"], 1)
+    np.testing.assert_allclose(looks["c"]["one class, two images"], 1)
+    assert looks["i"]["one class, two images"].max() < 1
+    assert looks["c"]["two classes, one image"].max() < 1
+    np.testing.assert_allclose(looks["i"]["two classes, two images"], looks["i"]["one class, two images"])
+    np.testing.assert_allclose(looks["c"]["two classes, two images"], looks["c"]["two classes, one image"])
+    assert {values.shape for found in looks.values() for values in found.values()} == {(6,)}

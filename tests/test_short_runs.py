@@ -3,8 +3,11 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vattn_utils import models
+from vattn_utils.maps import attention
 from vattn_utils.training import sweep_file, sweep_run
 from vattn_utils.training.measurements import from_lines
 
@@ -33,6 +36,20 @@ def test_a_run_is_told_with_all_that_it_takes_to_repeat_it(script, tmp_path, mon
     assert line["parameters"] > 0
     assert line["run"]["precision"] == line["provenance"]["precision"]
     assert not list((tmp_path / "state").rglob("epoch-*"))
+
+
+def test_the_maps_of_a_model_with_a_query_for_each_class_are_compared(monkeypatch, random):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import short_runs
+
+    model = models.build("patch_convnet", num_classes=3, dim=16, depth=1, mlp_dim=16, queries="per-class")
+    images = random.integers(0, 256, (5, 32, 32, 3), dtype="uint8")
+    found = short_runs.class_maps(model, images, None)
+    (layer,) = attention.maps(model, images)
+    maps = layer.patches()[:, 0].reshape(5, 3, -1)
+    pairs = [np.corrcoef(of[i], of[j])[0, 1] for of in maps for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert found["two classes, one image"] == pytest.approx(np.mean(pairs), abs=1e-5)
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("name", ["short_runs.toml", "runs.toml"])

@@ -81,6 +81,13 @@ def test_the_median_is_that_of_each_list():
     assert statistics.medians([[1, 9, 2], [4], [1, 2]]).tolist() == [2, 4, 1.5]
 
 
+def test_correlation_is_pearsons():
+    a, b = RANDOM.random((3, 2, 9)), RANDOM.random((3, 2, 9))
+    expected = [[np.corrcoef(x, y)[0, 1] for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
+    np.testing.assert_allclose(statistics.correlation(a, b), expected, atol=1e-12)
+    np.testing.assert_allclose(statistics.correlation(a, b[:1, :1] * 0 + a * 2 - 1), 1)
+
+
 def test_spearman_is_scipys():
     a, b = RANDOM.random((5, 4, 4)).round(1), RANDOM.random((5, 4, 4)).round(1)
     expected = [scipy.stats.spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(a, b, strict=True)]

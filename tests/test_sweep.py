@@ -64,6 +64,22 @@ def lines(of):
     return from_lines((of.results / "tiny.jsonl").read_text(), "tiny.jsonl")
 
 
+def dearest(model, images, labels):
+    """What a run is asked beside its accuracy: how many held-out images it was shown, and its highest logit."""
+    return {"images": len(images), "labels": labels.tolist(), "logit": float(np.array(model(images)).max())}
+
+
+def test_a_run_is_asked_what_the_file_names(file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asked", SimpleNamespace(dearest=dearest))
+    of = file(TINY.replace('{arm = "external"}', '{arm = "external", measure = "asked:dearest"}'))
+    for task in of.tasks[:2]:
+        sweep_run.run(task, of, tmp_path / "state")
+    asked, other = lines(of)
+    assert asked["measured"]["images"] == len(asked["measured"]["labels"]) == 40
+    assert np.isfinite(asked["measured"]["logit"])
+    assert "measured" not in other
+
+
 def without_seconds(history):
     return {name: values for name, values in history.items() if name != "seconds"}
 

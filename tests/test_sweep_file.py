@@ -102,6 +102,11 @@ def test_a_seed_that_the_recipe_gives_is_that_of_the_run_and_of_its_name(file):
             GRID.replace('models = ["vit"]', 'call = "math:dist"\nchange = [{arm = "x", with = {y = 2}}]'),
             "math:dist cannot be called with {'y': 2}",
         ),
+        (
+            GRID + 'change = [{arm = "x", measure = "math:dist"}]',
+            "math:dist cannot be called with model, images, labels",
+        ),
+        (RUN + 'measure = "math:dist"', "measure does not go with a record"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_place_and_a_way_out(text, words, file, capsys):

@@ -127,6 +127,12 @@ def medians(samples: Iterable[ArrayLike]) -> np.ndarray:
     return np.array([np.median(np.asarray(values)) for values in samples])
 
 
+def correlation(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Pearson's correlation of two arrays `(..., N)` along their last axis, -1 to 1, `(...)`."""
+    one, other = (v - v.mean(axis=-1, keepdims=True) for v in map(np.asarray, (a, b)))
+    return (one * other).sum(axis=-1) / np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+
+
 def spearman(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Rank correlation of two lists of maps, image by image, -1 to 1, `(B,)`; 0 where one of them is flat.
 

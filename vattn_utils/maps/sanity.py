@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from vattn_utils.statistics import spearman
+from vattn_utils.statistics import correlation, spearman
 
 
 def cascade(model: keras.Model, make_maps: Callable[[], np.ndarray], seed: int = 0) -> list[tuple[str, np.ndarray]]:
@@ -51,3 +51,23 @@ def randomise(layer: keras.layers.Layer, random: np.random.Generator) -> None:
     for weight in [weight for weight in layer.weights if id(weight) in learned]:
         value = keras.ops.convert_to_numpy(weight).astype("float32")
         weight.assign(random.normal(value.mean(), value.std(), value.shape).astype("float32"))
+
+
+def class_likeness(maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Does the map that a model makes for a class follow the class, or the image?
+
+    Args:
+        maps: `(B, classes, ...)`: of each image one map for each class, from two images and two classes on.
+
+    Returns by what is compared the correlation of two maps, -1 to 1, `(B,)`, the mean over all pairs of classes or over
+    all classes: those of two classes for one image, of one class for two images, and of neither in common.
+    """
+    maps = maps.reshape(*maps.shape[:2], -1)
+    one, another = np.triu_indices(maps.shape[1], 1)
+    following = np.roll(maps, 1, axis=0)
+    found = {
+        "two classes, one image": correlation(maps[:, one], maps[:, another]),
+        "one class, two images": correlation(maps, following),
+        "two classes, two images": correlation(maps[:, one], following[:, another]),
+    }
+    return {name: values.mean(axis=1) for name, values in found.items()}

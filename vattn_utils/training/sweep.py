@@ -23,10 +23,11 @@ from vattn_utils import data
 from vattn_utils.training import sweep_run
 from vattn_utils.training.provenance import PACKAGE, provenance
 from vattn_utils.training.run_folder import InUse, TrainingError
-from vattn_utils.training.sweep_file import Sweep, SweepError, Task
+from vattn_utils.training.sweep_file import Sweep, SweepError
 from vattn_utils.training.sweep_ray import Cluster
 from vattn_utils.training.sweep_run import OutOfTime
 from vattn_utils.training.sweep_standing import STATE, TRIES, accuracy, failures, failures_file, kind, standings
+from vattn_utils.training.sweep_task import Task
 
 DONE, FAILED, PAUSED, ELSEWHERE, REFUSED = 0, 1, 75, 76, 77  # the exit status of a run's process
 PAUSE = 0.2  # seconds between two looks at the processes

@@ -24,7 +24,6 @@ import dataclasses
 import functools
 import inspect
 import itertools
-import json
 import pkgutil
 import re
 import sys
@@ -33,75 +32,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from vattn_utils import data, models
 from vattn_utils.data.checks import check_choice, check_number, check_text, check_whole, nearest_hint
 from vattn_utils.training import recipes, records, schema, train
-from vattn_utils.training.recipes import Recipe
+from vattn_utils.training.sweep_task import Task
 
 JUDGES = ("held-out", "test")
 
 
 class SweepError(ValueError):
     """A sweep cannot be begun: its file says something that cannot be, or what is there was made otherwise."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One run of a sweep.
-
-    name: its own, and that of its folder. value: the higher, the sooner. dataset, seed: of its data and of everything
-    random. images: how many training images there are beside the held-out ones; None means all. experiment, arm: of the
-    line that it becomes, or `record`: the name of its record. replace: whether that may replace another. judge:
-    "held-out", or "test" for the test images too. model, variant, overrides, recipe: of the model's `build`, and how it
-    is trained. start: the record whose weights it begins with. base: the one whose encoder it keeps. call, arguments: a
-    function that trains in its own way, in the place of all these.
-    """
-
-    name: str
-    value: float
-    dataset: str
-    seed: int = 0
-    images: int | None = None
-    experiment: str | None = None
-    arm: str | None = None
-    record: str | None = None
-    replace: bool = False
-    judge: str = "held-out"
-    model: str = ""
-    variant: str = "book"
-    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    start: str | None = None
-    base: str | None = None
-    call: str | None = None
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def said(self) -> dict[str, Any]:
-        """What is trained and how, as the line of a run says it under `run`."""
-        if self.call:
-            return {"seed": self.seed, **self.arguments}
-        told = {"model": self.model, "variant": self.variant, "set": self.overrides, "start": self.start}
-        return {**told, **dataclasses.asdict(self.recipe)}
-
-    def build(self) -> models.Classifier:
-        """The model, for the classes of its data. Raises TypeError or ValueError if there is none."""
-        return models.build(self.model, self.variant, num_classes=self._classes, **self.overrides)
-
-    def config(self) -> dict[str, Any]:
-        """What distinguishes the model from others, by argument. Raises TypeError or ValueError if there is none."""
-        return _config(self.model, self.variant, self._classes, json.dumps(self.overrides))
-
-    @property
-    def _classes(self) -> int:
-        return int(re.sub(r"\D", "", self.dataset))
-
-
-@functools.cache  # a sweep has many seeds of few models
-def _config(name: str, variant: str, classes: int, overrides: str) -> dict[str, Any]:
-    with keras.device("cpu"):
-        return train.distinctive(models.unbuilt(name, variant, num_classes=classes, **json.loads(overrides)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +75,7 @@ def read(path: str | Path) -> Sweep:
         raise SweepError(f"{path} is no TOML: {error}") from error
     folder = path.resolve().parent
     if str(folder) not in sys.path:
-        sys.path.append(str(folder))  # where a `call` of the file is found
+        sys.path.append(str(folder))  # where functions that the file names are found
     try:
         _known("the file", content, ("results", "records", "run", "grid"))
         places = {name: folder / _text(name, content.get(name, name)) for name in ("results", "records")}
@@ -204,7 +144,7 @@ def _task(run: dict[str, Any]) -> Task:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", run["arm"]).strip("-.")
         name = f"{run['experiment']}/{slug}-{run['seed']}"
     else:
-        _without(run, ("arm", "images", "judge", "start", "call"), "a record")
+        _without(run, ("arm", "images", "judge", "start", "call", "measure"), "a record")
         words = {"variant": "book", **run}
         try:
             name = run["record"] = run["record"].format(**{key: words.get(key) for key in IN_NAMES})
@@ -212,10 +152,12 @@ def _task(run: dict[str, Any]) -> Task:
             raise SweepError(f"record={run['record']!r}: no {error}; there are {{{'}, {'.join(IN_NAMES)}}}") from error
         _named("record", name)
     if "call" in run:
-        _without(run, ("model", "variant", "set", "recipe", "start", "judge"), "a run with a call")
-        _check_call(run)
+        _without(run, ("model", "variant", "set", "recipe", "start", "judge", "measure"), "a run with a call")
+        _check_function(run["call"], "dataset", 0, "folder", **run.get("with", {}))
         return Task(name, **{RENAMED.get(key, key): value for key, value in run.items()})
     _without(run, ("with",), "a run without a call")
+    if "measure" in run:
+        _check_function(run["measure"], "model", "images", "labels")
     if "model" not in run:
         raise SweepError(f"a run has no model; there are {', '.join(models.MODELS)}")
     changes = {"seed": run["seed"], **run.pop("recipe", {})}
@@ -229,12 +171,11 @@ def _task(run: dict[str, Any]) -> Task:
     return task
 
 
-def _check_call(run: dict[str, Any]) -> None:
-    function = pkgutil.resolve_name(run["call"])
+def _check_function(name: str, /, *given: Any, **named: Any) -> None:
     try:
-        inspect.signature(function).bind("dataset", 0, "folder", **run.get("with", {}))
+        inspect.signature(pkgutil.resolve_name(name)).bind(*given, **named)
     except TypeError as error:
-        raise SweepError(f"{run['call']} cannot be called with {run.get('with', {})}: {error}") from error
+        raise SweepError(f"{name} cannot be called with {named or ', '.join(map(str, given))}: {error}") from error
 
 
 def _without(run: dict[str, Any], keys: tuple[str, ...], what: str) -> None:
@@ -294,6 +235,7 @@ KEYS: dict[str, Callable[[str, Any], Any]] = {
     "base": _named,
     "call": _text,
     "with": _table,
+    "measure": _text,
 }
 RENAMED = {"set": "overrides", "with": "arguments"}
 AXES = {"seeds": "seed", "models": "model", "variants": "variant"}

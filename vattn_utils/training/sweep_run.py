@@ -23,7 +23,8 @@ from vattn_utils.training.loop import evaluate, fit
 from vattn_utils.training.measurements import from_lines, to_line
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.run_folder import RunFolder, TrainingError
-from vattn_utils.training.sweep_file import Sweep, SweepError, Task
+from vattn_utils.training.sweep_file import Sweep, SweepError
+from vattn_utils.training.sweep_task import Task
 
 ANEW = "give this one another name, or delete that"
 MINUTE = 60.0  # between two saved epochs on an accelerator, where an epoch takes seconds
@@ -184,6 +185,8 @@ def _measured(task: Task, dataset: data.Dataset, sweep: Sweep, folder: RunFolder
     judged = {"held_out": _judged(model, *held_out)}
     if task.judge == "test":
         judged["test"] = _judged(model, dataset.x_test, dataset.y_test)
+    if task.measure:
+        judged["measured"] = pkgutil.resolve_name(task.measure)(model, *held_out)
     return {**_about(dataset), "run": told, "parameters": parameters(model), "history": history, **judged}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from vattn_utils.training import records, sweep_run
 from vattn_utils.training.provenance import provenance
 from vattn_utils.training.run_folder import RunFolder, TrainingError
-from vattn_utils.training.sweep_file import Sweep, Task
+from vattn_utils.training.sweep_file import Sweep
 from vattn_utils.training.sweep_run import Result
+from vattn_utils.training.sweep_task import Task
 
 TRIES = 2  # of a run, over all sweeps of its file
 STATE = Path("_build/runs")
