@@ -1,5 +1,5 @@
 # Attention in Vision. Every target makes .venv from requirements.txt first; nothing else is needed
-# but Python >= 3.11 (with venv) and make. `make help` lists the targets.
+# but Python 3.11 to 3.13 (with venv) and make. `make help` lists the targets.
 
 PYTHON ?= python3
 PROFILE ?=
@@ -46,8 +46,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt pyproject.toml bookproof/pyproject.toml
-	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "The book needs Python 3.11 or newer, but $$PYTHON is $$("$$PYTHON" --version 2>&1)." >&2; \
+	@"$$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	  echo "The book needs Python 3.11, 3.12 or 3.13, but $$PYTHON is $$("$$PYTHON" --version 2>&1)." >&2; \
 	  echo "Install one and name it, for example: make PYTHON=python3.12 book" >&2; exit 1; }
 	@echo "Making $(VENV) from requirements.txt; this takes a few minutes, once."
 	@"$$PYTHON" -m venv $(VENV)
