@@ -97,10 +97,10 @@ def integrated_gradients(
     steps: int = 32,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Gradients averaged on the way from a baseline to the image, times that way, `(B, H, W, 3)` (Sundararajan 2017).
+    """Gradients averaged on the way from a baseline to the image, times that way, `(B, H, W, 3)`.
 
-    Equation 3, by the midpoint rule: with enough steps an image's values sum to what its logit gains over the
-    baseline's.
+    Sundararajan et al. 2017, equation 3, by the midpoint rule: with enough steps an image's values sum
+    to what its logit gains over the baseline's.
 
     Args:
         images, labels, batch_size: of `input_gradients`.

@@ -145,7 +145,7 @@ class Removal:
         """Mean probability along both curves and their difference, `(B,)` each: deletion, insertion, difference.
 
         A right map has low deletion, high insertion, and a difference above 0, where chance is (Petsiuk et al. 2018,
-        section 3.2; the difference makes up for what the fill alone does to the model).
+        section 4.1; the difference makes up for what the fill alone does to the model).
         """
         steps = np.diff(self.shares)
         deletion, insertion = (

@@ -16,7 +16,7 @@ Measure = Callable[..., np.ndarray]  # of maps and masks: one number an image
 
 
 def pointing(maps: ArrayLike, masks: ArrayLike, seed: int = 0) -> np.ndarray:
-    """Whether the highest pixel of each map lies in its mask, 0 or 1, `(B,)` (Zhang et al. 2016, section 4.2).
+    """Whether the highest pixel of each map lies in its mask, 0 or 1, `(B,)` (Zhang et al. 2016, section 4.1).
 
     Args:
         maps: `(B, H, W)`, at the size of the image (`attention.to_image_size`).

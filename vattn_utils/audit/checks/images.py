@@ -60,7 +60,10 @@ def input_range(case: Case) -> Finding:
 
 
 def resolution(case: Case) -> Finding:
-    """Objects as large in training as in prediction (Touvron et al. 2019, "Fixing the train-test discrepancy")."""
+    """Objects as large in training as in prediction.
+
+    Touvron et al. 2019, "Fixing the train-test resolution discrepancy".
+    """
     made = functools.partial(
         Finding,
         "resolution",
