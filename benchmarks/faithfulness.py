@@ -7,7 +7,8 @@
 The three records that the book shows on CIFAR (512 test images; removal, mosaics, other weights) and the three models
 of `shapes` (512 images, all with masks), by all of `attribution.METHODS`, each as it is and smoothed by a Gaussian of
 one patch. Under three hours on two cores; it may be stopped at any time, and goes on with the next cell. Of the models
-of `shapes` further trainings too, with other seeds, by all but the slow methods: of those that are recorded.
+of `shapes` further trainings too, with other seeds, by all but the slow methods: of those that are recorded. Of these
+stays what the book compares over trainings (`KEPT`).
 """
 
 import argparse
@@ -36,6 +37,7 @@ SEED = 0
 PHOTOGRAPHS = ("vit-cifar100-book", "eanet-cifar100-book", "patch_convnet-cifar10-book")
 SHAPES = ("vit-shapes10-book", "eanet-shapes10-book", "patch_convnet-shapes10-book")
 SEEDS = tuple(f"{record}{measured.SEED}{seed}" for record in SHAPES for seed in (1, 2))
+KEPT = ("difference", "other label", "new weights")  # of the measures, for a further training
 
 
 def wanted() -> list[tuple[str, str]]:
@@ -111,6 +113,8 @@ class Judged:
             asked = attribution.probabilities(large, pictures)
             plain["confidence, whole images"] = asked[np.arange(len(targets)), targets]
             chance["grid pointing, whole images"] = 0.25
+        if self.record.name in SEEDS:
+            plain, smooth, chance = ({name: of[name] for name in KEPT if name in of} for of in (plain, smooth, chance))
         return {
             "record": self.record.name,
             "dataset": self.record.dataset,

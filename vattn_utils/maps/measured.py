@@ -170,8 +170,8 @@ def derived_again(record: str, methods: Iterable[str], images: int = 64) -> dict
         images: how many of the first test images.
 
     Returns for each method how many numbers were compared, and how many differ by more than `NOISE`: where two patches
-    are nearly equal, another processor may rank them the other way. Mosaics are left out. Raises ValueError for a
-    record or a method that nobody measured.
+    are nearly equal, another processor may rank them the other way. Mosaics are left out, and measures that were
+    not kept. Raises ValueError for a record or a method that nobody measured.
     """
     found, loaded = cells(record), records.load(record)
     for method in methods:
@@ -185,6 +185,8 @@ def derived_again(record: str, methods: Iterable[str], images: int = 64) -> dict
     for method in methods:
         known = found[method]["values"]
         live, _ = judge(replace(of, few=min(images, len(known["new weights"]))), method)
-        apart = [np.abs(live[name] - np.array(known[name])[: len(live[name])]) > NOISE for name in live]
+        apart = [
+            np.abs(live[name] - np.array(known[name])[: len(live[name])]) > NOISE for name in live if name in known
+        ]
         agreement[method] = (sum(map(len, apart)), int(sum(map(np.sum, apart))))
     return agreement
